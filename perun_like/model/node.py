@@ -1,0 +1,107 @@
+"""The result: a tree of nodes, each with metrics. Plain data, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class NodeType(str, Enum):
+    """Levels of the tree, from the outside in."""
+
+    APP = "APP"
+    MULTI_RUN = "MULTI_RUN"
+    RUN = "RUN"
+    NODE = "NODE"
+    DEVICE_GROUP = "DEVICE_GROUP"
+    SENSOR = "SENSOR"
+
+
+class Provenance(str, Enum):
+    """Where a figure comes from."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    MIXED = "mixed"  # a sum with measured and estimated parts
+    MISSING = "missing"  # could not be had; the value is None and a reason is given
+
+
+class Scope(str, Enum):
+    """Whose figure it is."""
+
+    HOST = "host"  # the machine's devices while the application ran
+    APPLICATION = "application"  # the share attributed to the application's processes
+    SAMPLER = "sampler"  # our own cost
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure and how sure it is.
+
+    Attributes:
+        value: In ``unit``; None where missing, never 0 for something that could not be read.
+        lower: Not less than this; None if no bound is known.
+        upper: Not more than this; None if no bound is known. None beside a value and ``missing`` means "at least".
+        missing: Names of the parts that a sum lacks.
+        reason: Why the value is missing or partial.
+        method: How an estimate was made, or what bounds mean where they are not hard.
+        mean, std, n, ci95: Over the rounds of a MULTI_RUN; ``ci95`` is the interval's two ends.
+    """
+
+    value: float | int | None
+    unit: str
+    lower: float | None = None
+    upper: float | None = None
+    provenance: Provenance = Provenance.MEASURED
+    scope: Scope = Scope.HOST
+    missing: tuple[str, ...] = ()
+    reason: str | None = None
+    method: str | None = None
+    mean: float | None = None
+    std: float | None = None
+    n: int | None = None
+    ci95: tuple[float, float] | None = None
+
+    @classmethod
+    def absent(cls, unit: str, reason: str, scope: Scope = Scope.HOST) -> Metric:
+        """A figure that could not be had, and why."""
+        return cls(None, unit, provenance=Provenance.MISSING, scope=scope, reason=reason)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named part of the program: how often it ran on a rank, and what the host's devices used meanwhile."""
+
+    name: str
+    rank: int
+    calls: int
+    metrics: dict[str, Metric]
+
+
+@dataclass
+class DataNode:
+    """One node of the result tree.
+
+    Attributes:
+        metadata: Facts that are not figures: sensor properties, exit code, command line, versions.
+        regions: Of a RUN only.
+    """
+
+    id: str
+    type: NodeType
+    metrics: dict[str, Metric] = field(default_factory=dict[str, Metric])
+    nodes: list[DataNode] = field(default_factory=list["DataNode"])
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    regions: list[Region] = field(default_factory=list[Region])
+
+    def walk(self) -> Iterator[DataNode]:
+        """This node and all below it, parents before children."""
+        yield self
+        for node in self.nodes:
+            yield from node.walk()
+
+    def find(self, type_: NodeType) -> list[DataNode]:
+        """All nodes of a type, in tree order."""
+        return [node for node in self.walk() if node.type is type_]

@@ -1,0 +1,125 @@
+"""What was recorded of one run, before any analysis: columns, marks and facts. Plain data, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perun_like.sensing.contract import Missing, Sensor
+
+Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The sweeps of one backend on one host.
+
+    Attributes:
+        backend: Its name.
+        period_ns: The grid asked for.
+        sensors: One a row of ``raw``.
+        t0_ns, t1_ns: CLOCK_MONOTONIC just before and just after each sweep, int64, shape (sweeps,), ascending.
+        raw: Raw integers as read, int64, shape (sensors, sweeps), rows contiguous. Meaningless where not valid.
+        valid: Whether a read succeeded, shape (sensors, sweeps).
+    """
+
+    backend: str
+    period_ns: int
+    sensors: tuple[Sensor, ...]
+    t0_ns: Int64s
+    t1_ns: Int64s
+    raw: Int64s
+    valid: Bools
+
+
+@dataclass(frozen=True)
+class RegionCalls:
+    """Calls of regions in one process: parallel arrays, one element a call, in order of entry.
+
+    Attributes:
+        pid: The process that wrote the marks.
+        names: Region names; ``region`` indexes into it.
+        region: int64, shape (calls,).
+        thread: Thread identifiers, int64, shape (calls,).
+        start_ns, stop_ns: CLOCK_MONOTONIC, int64, shape (calls,). A call still open when its process died stops with
+            the run.
+        resumed: Whether the row continues an earlier call (a generator's next step) and is not a call of its own.
+        lost_calls: Per name, calls beyond the budget for marks that were only counted.
+    """
+
+    pid: int
+    rank: int
+    names: tuple[str, ...]
+    region: Int64s
+    thread: Int64s
+    start_ns: Int64s
+    stop_ns: Int64s
+    resumed: Bools
+    lost_calls: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class HostRecording:
+    """One host's part of a run.
+
+    Attributes:
+        host: ``hostname``, ``boot_id``, ``machine``, ``logical_cpus``, ``memory_b``, ``cpu_model``, ``kernel``, …
+        missing: What could not be read, with reasons.
+        stats: The sampler's own: ``cpu_s``, ``missed_ticks``, ``worst_lateness_ns``, ``max_rss_b``.
+        cut: Why the recording ends before the application did; None if it doesn't.
+    """
+
+    host: dict[str, Any]
+    streams: tuple[Stream, ...]
+    missing: tuple[Missing, ...]
+    regions: tuple[RegionCalls, ...]
+    stats: dict[str, Any]
+    cut: str | None = None
+
+
+@dataclass(frozen=True)
+class Process:
+    """The application as the operating system saw it when it was reaped (wait4).
+
+    Attributes:
+        exit_code: None if it was ended by a signal or has not been reaped.
+        signal: The signal that ended it; None otherwise.
+        cpu_s: User and system time of the process and of all descendants that were waited for.
+        max_rss_b: Largest resident set of any one of these processes.
+        max_rss_floor_b: ``max_rss_b`` can't be smaller than this whatever the program does: the resident set of the
+            profiler that it was forked from, which the kernel counts as the child's until exec.
+    """
+
+    rank: int
+    pid: int
+    start_ns: int
+    stop_ns: int
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    max_rss_b: int | None = None
+    max_rss_floor_b: int = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run, all hosts.
+
+    Attributes:
+        name, run_id: The application's name and the run's id.
+        started_unix_ns: Wall-clock time of ``window_ns[0]``.
+        window_ns: CLOCK_MONOTONIC of the run's start and end on the first host.
+        metadata: Command line (unless kept out), versions, settings with their origin.
+    """
+
+    name: str
+    run_id: str
+    started_unix_ns: int
+    window_ns: tuple[int, int]
+    hosts: tuple[HostRecording, ...]
+    processes: tuple[Process, ...]
+    metadata: dict[str, Any]

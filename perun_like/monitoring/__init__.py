@@ -1,0 +1,1 @@
+"""The monitor that conducts one application, and the marks of regions."""

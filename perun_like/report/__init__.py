@@ -1,0 +1,1 @@
+"""What people and scripts read: one file a format."""

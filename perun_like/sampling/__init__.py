@@ -1,0 +1,1 @@
+"""The sampling process: clock grid, loop, protocol, spool."""

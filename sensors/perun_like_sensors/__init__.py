@@ -1,0 +1,1 @@
+"""The sensor backends that come with perun_like, one file each."""
