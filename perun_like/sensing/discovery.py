@@ -1,0 +1,159 @@
+"""Which backends are installed, and what each of them finds here.
+
+Backends are named by entry points of the group ``perun_like.sensors``. Their names are read straight from
+the installed packages' ``entry_points.txt``: ``importlib.metadata`` would do it too, at 45 ms a start; this
+takes one or two. Nothing here knows any backend: a stranger's package is found and treated like our own, and
+can't break the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, cast
+
+from perun_like.errors import InputError
+from perun_like.sensing.contract import Backend, Context, Found, Missing, Sensor
+
+GROUP = "perun_like.sensors"
+_METADATA = (".dist-info", ".egg-info")
+
+
+class Discovery(NamedTuple):
+    """What can be read on this host.
+
+    Attributes:
+        backends: Every backend that could be asked, by name, including those that found nothing.
+        sensors: What each of them can read, by the backend's name; ids are unique over all of them.
+        missing: What can't be read, with reason and remedy, backends that failed included.
+    """
+
+    backends: dict[str, Backend]
+    sensors: dict[str, tuple[Sensor, ...]]
+    missing: list[Missing]
+
+
+def backend_specs(paths: Sequence[str]) -> dict[str, str]:
+    """Installed backends: name to ``module:Class``, sorted by name.
+
+    Args:
+        paths: Directories as on ``sys.path``, in that order: the first that names a backend wins, as for
+            imports. Anything that isn't a directory (zip archives, missing entries) is skipped.
+    """
+    specs: dict[str, str] = {}
+    for directory in paths:
+        for text in _entry_point_files(directory or os.curdir):
+            for name, spec in _entries(text):
+                specs.setdefault(name, spec)
+    return dict(sorted(specs.items()))
+
+
+def _entry_point_files(directory: str) -> Iterator[str]:
+    """Texts of the entry_points.txt in a directory that name our group."""
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.endswith(_METADATA))
+    except OSError:
+        return
+    for name in names:
+        try:
+            descriptor = os.open(f"{directory}/{name}/entry_points.txt", os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            content = os.read(descriptor, 1 << 20)
+        finally:
+            os.close(descriptor)
+        if GROUP.encode() in content:
+            yield content.decode("utf-8", "replace")
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Names and objects in the section of our group."""
+    ours = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("["):
+            ours = line == f"[{GROUP}]"
+        elif ours and "=" in line and line[0] not in "#;":
+            name, _, spec = line.partition("=")
+            spec, _, _ = spec.partition("[")  # "module:Class [extra]": extras are pip's business
+            yield name.strip(), spec.strip()
+
+
+def select(specs: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The backends asked for by name; all of them if none is named.
+
+    Raises:
+        InputError: a name that no installed package registers.
+    """
+    for name in names:
+        if name not in specs:
+            raise InputError(f"unknown backend {name!r}: installed are {', '.join(sorted(specs)) or 'none'}")
+    return {name: spec for name, spec in specs.items() if not names or name in names}
+
+
+def load(spec: str) -> Backend:
+    """Import and construct the backend that ``module:Class`` names. Raises whatever the import raises."""
+    module, _, path = spec.partition(":")
+    __import__(module)
+    found: object = sys.modules[module]
+    for attribute in path.split("."):
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise TypeError(f"{spec} is not a class")
+    return cast(Backend, found())
+
+
+def find_all(specs: Mapping[str, str], context: Context) -> Discovery:
+    """Ask every backend what it can read here. One that fails becomes a Missing: this never raises for it."""
+    discovery = Discovery({}, {}, [])
+    seen: dict[str, str] = {}
+    for name, spec in specs.items():
+        try:
+            backend = _load_as(name, spec)
+            found = backend.find(context)
+            sensors = _unique(name, found, seen, discovery.missing)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # strangers' code: whatever it raises is reported
+            discovery.missing.append(_broken(name, spec, error))
+            continue
+        discovery.backends[name] = backend
+        discovery.sensors[name] = sensors
+        discovery.missing.extend(found.missing)
+    return discovery
+
+
+def _load_as(name: str, spec: str) -> Backend:
+    backend = load(spec)
+    if backend.name != name:
+        raise TypeError(f"it is registered as {name!r} but calls itself {backend.name!r}")
+    return backend
+
+
+def _unique(name: str, found: Found, seen: dict[str, str], missing: list[Missing]) -> tuple[Sensor, ...]:
+    """The sensors whose id isn't taken; the others are reported."""
+    kept: list[Sensor] = []
+    for sensor in found.sensors:
+        owner = seen.setdefault(sensor.id, name)
+        if owner == name and all(other.id != sensor.id for other in kept):
+            kept.append(sensor)
+        else:
+            reason = f"backend {owner!r} already has a sensor with this id"
+            missing.append(Missing(name, sensor.id, reason, f"Report it to the authors of backend {name!r}."))
+    return tuple(kept)
+
+
+def _broken(name: str, spec: str, error: BaseException) -> Missing:
+    reason = f"the backend failed: {type(error).__name__}: {error}{_place(error.__traceback__)}"
+    remedy = f"Repair or remove the package that provides {spec}, or name the others with --backend."
+    return Missing(name, "backend", reason, remedy)
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Where it was raised: one line in place of a traceback, so that the reason fits a table."""
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
