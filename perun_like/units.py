@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from perun_like.errors import InputError
@@ -10,7 +11,10 @@ NS_PER_S = 1_000_000_000
 J_PER_KWH = 3_600_000.0
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ns|us|µs|ms|s|min|h)\s*")
-_DURATION_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_MINUTE_NS = 60 * NS_PER_S
+_DURATION_NS = {
+    "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": NS_PER_S, "min": _MINUTE_NS, "h": 60 * _MINUTE_NS,
+}  # fmt: skip
 _PRICE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]{3})\s*")
 
 
@@ -22,8 +26,11 @@ def parse_duration_ns(text: str) -> int:
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise InputError(f"{text!r} is not a duration: write a number and a unit, such as 100ms, 0.5s or 2min")
-    return round(float(match[1]) * _DURATION_NS[match[2]])
+        raise InputError(f"{text!r} is not a duration: write number and unit, such as 100ms, 0.5s or 2min")
+    duration_ns = float(match[1]) * _DURATION_NS[match[2]]
+    if not math.isfinite(duration_ns):
+        raise InputError(f"{text[:20]!r}… is longer than any duration")
+    return round(duration_ns)
 
 
 def parse_price(text: str) -> tuple[float, str]:
@@ -34,5 +41,25 @@ def parse_price(text: str) -> tuple[float, str]:
     """
     match = _PRICE.fullmatch(text)
     if match is None:
-        raise InputError(f"{text!r} is not a price: write the price of a kWh and its currency, such as 0.30EUR")
-    return float(match[1]), match[2].upper()
+        raise InputError(f"{text!r} is not a price: write that of a kWh and its currency, such as 0.30EUR")
+    amount = float(match[1])
+    if not math.isfinite(amount):
+        raise InputError(f"{text[:20]!r}… is more than any price")
+    return amount, match[2].upper()
+
+
+def parse_number(text: str, low: float, high: float, unit: str = "") -> float:
+    """The number that a text says, if it lies between two others (which are allowed themselves).
+
+    Raises:
+        InputError: the text isn't a number, or the number is outside.
+    """
+    of_unit = f" {unit}" if unit else ""
+    allowed = f"a number from {low:g} to {high:g}{of_unit} is allowed"
+    try:
+        number = float(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a number: {allowed}") from None
+    if not low <= number <= high:  # also true for nan
+        raise InputError(f"{text} is out of range: {allowed}")
+    return number

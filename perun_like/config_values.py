@@ -1,0 +1,102 @@
+"""What an option's text may be. Each function gives the value, or raises InputError with what is allowed."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from perun_like.errors import InputError
+from perun_like.units import NS_PER_S, parse_duration_ns, parse_number, parse_price
+
+MIN_PERIOD_NS = 1_000_000
+MAX_PERIOD_NS = 60 * NS_PER_S
+MAX_NAME_BYTES = 200  # leaves room in the 255 that file systems allow for what we append
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
+
+
+def _fail(message: str) -> NoReturn:
+    raise InputError(message)
+
+
+def name(text: str) -> str:
+    """The same text, if it can be the name of a file or directory of ours.
+
+    Raises:
+        InputError: it can't; the message says what is allowed.
+    """
+    allowed = (
+        f"it becomes a file name of at most {MAX_NAME_BYTES} bytes, without / or \\ or control characters"
+    )
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        _fail(f"{text!r} is not valid text; {allowed}")
+    if not text.strip() or text != text.strip():
+        _fail(f"{text!r} is empty or has a space at an end; {allowed}")
+    if text.startswith("."):
+        _fail(f"{text!r} starts with a dot, which would hide the file; {allowed}")
+    if size > MAX_NAME_BYTES:
+        _fail(f"{text[:20]!r}… is {size} bytes long; {allowed}")
+    if any(c in "/\\" or not c.isprintable() for c in text):
+        _fail(f"{text!r} has a character that is not allowed; {allowed}")
+    return text
+
+
+def period(text: str) -> int:
+    """Nanoseconds of a sampling period."""
+    period_ns = parse_duration_ns(text)
+    if period_ns < MIN_PERIOD_NS:
+        _fail(f"period too short: {text!r}; at least 1ms, at most 60s")
+    if period_ns > MAX_PERIOD_NS:
+        _fail(f"period too long: {text!r}; at least 1ms, at most 60s")
+    return period_ns
+
+
+def path(text: str) -> str:
+    """A path, as it is."""
+    if not text or "\0" in text:
+        _fail(f"{text!r} is not a path: it must not be empty")
+    return text
+
+
+def country(text: str) -> str:
+    """A country, as it is: the table of intensities knows which there are."""
+    if not text.strip() or not text.isprintable():
+        _fail(f"{text!r} is not a country: write its name or code, such as DE")
+    return text.strip()
+
+
+def backends(text: str) -> tuple[str, ...]:
+    """Names of backends."""
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(name and name.isprintable() for name in names):
+        _fail(f"{text!r} is not a list of backends: write names with commas between them, such as rapl,host")
+    return names
+
+
+def flag(text: str) -> bool:
+    """Whether a flag is on."""
+    word = text.strip().lower()
+    if word not in (*_YES, *_NO):
+        _fail(f"{text!r} is neither yes nor no: allowed are {', '.join((*_YES, *_NO))}")
+    return word in _YES
+
+
+def intensity(text: str) -> float:
+    """Grams of CO2e per kWh."""
+    return parse_number(text, 0, 10_000, "g/kWh")
+
+
+def pue(text: str) -> float:
+    """Energy of the site over the energy of its computers: never below 1."""
+    return parse_number(text, 1, 10)
+
+
+def price(text: str) -> tuple[float, str]:
+    """Amount per kWh and currency."""
+    return parse_price(text)
+
+
+def cpu_tdp(text: str) -> float:
+    """Watts of all CPUs of a host."""
+    return parse_number(text, 0.1, 100_000, "W")
