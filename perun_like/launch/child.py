@@ -1,0 +1,245 @@
+"""Starting the application as a child and waiting for it, as ``time`` or ``perf stat`` do.
+
+The child has our standard streams, directory, inherited descriptors, signal mask and ignored signals; what differs is
+its parent. It dies with us (Linux).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from perun_like.errors import PerunError
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_GRACE_S = 0.05  # a child that got the same signal as we did has this long to end of itself
+
+# Signals that end a process unless it says otherwise, and that people and job systems send.
+_RELAYED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU", "SIGPWR", "SIGIO")
+
+
+class CannotExecute(PerunError):
+    """The program exists in name only; ``exit_code`` is what a shell would end with."""
+
+    def __init__(self, program: str, number: int) -> None:
+        super().__init__(f"can't execute {program}: {os.strerror(number)}")
+        self.number = number
+        self.exit_code = 127 if number == errno.ENOENT else 126
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended.
+
+    Attributes:
+        status: As ``os.wait4`` gave it.
+        cpu_s: User and system time of the child and its descendants that were waited for.
+        max_rss_b: Largest resident set of any of them.
+        stop_ns: CLOCK_MONOTONIC when it was reaped.
+    """
+
+    status: int
+    cpu_s: float
+    max_rss_b: int
+    stop_ns: int
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it; None if it exited."""
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it exited with; None if a signal ended it."""
+        return None if self.signal is not None else os.waitstatus_to_exitcode(self.status)
+
+
+class SignalGate:
+    """Signals held back in this process so that it outlives the child and can hand on what is meant for it.
+
+    Blocking rather than handling keeps two things: who sent a signal can be asked, and none is lost between two
+    instructions. Open it before forking; ``child_state`` gives the child back what we were started with.
+    """
+
+    def __init__(self) -> None:
+        self._ignored_child = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would reap the child behind our back
+        present = [getattr(signal, name) for name in _RELAYED if hasattr(signal, name)]
+        self.relayed = frozenset(number for number in present if signal.getsignal(number) != signal.SIG_IGN)
+        self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self.relayed, signal.SIGCHLD})
+
+    def child_state(self) -> None:
+        """Called in the child before exec: handlers become defaults by themselves, masks and ignored signals don't."""
+        for name in ("SIGPIPE", "SIGXFSZ"):  # ignored by Python's start-up, not by whoever started us
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if self._ignored_child:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
+
+    def close(self) -> None:
+        """Let signals through again."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
+
+
+class Child:
+    """A running application.
+
+    Args:
+        argv: The program, found through ``PATH`` unless it has a slash, and its arguments.
+        environ: Its environment.
+        gate: The open signal gate.
+
+    Raises:
+        CannotExecute: there is no such program, or it is not executable.
+    """
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], gate: SignalGate) -> None:
+        self._gate = gate
+        self._die_with_parent = _prctl()
+        path = find_executable(argv[0], environ)
+        failure_r, failure_w = os.pipe()
+        parent = os.getpid()
+        self.floor_rss_b = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.start_ns = time.monotonic_ns()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become(path, argv, environ, failure_w, parent)
+        os.close(failure_w)
+        self._confirm(argv[0], failure_r)
+
+    def wait(self) -> Ending:
+        """Wait until it ends, handing on the signals that were meant for it."""
+        awaited = {*self._gate.relayed, signal.SIGCHLD}
+        while (ending := self._reap()) is None:
+            info = signal.sigwaitinfo(awaited)
+            if info.si_signo != signal.SIGCHLD:
+                ending = self._relay(info)
+                if ending is not None:
+                    return ending
+        return ending
+
+    def _relay(self, info: signal.struct_siginfo) -> Ending | None:
+        """Hand a signal on if a process sent it to us; what the terminal sent, the child has got itself."""
+        if info.si_code > 0:
+            return None
+        # Sent to our whole process group, the child has it too and may be ending already.
+        signal.sigtimedwait({signal.SIGCHLD}, _GRACE_S)
+        ending = self._reap()
+        if ending is None:
+            os.kill(self.pid, info.si_signo)
+        return ending
+
+    def _reap(self) -> Ending | None:
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not pid:
+            return None
+        return Ending(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, time.monotonic_ns())
+
+    def _become(
+        self, path: str, argv: Sequence[str], environ: Mapping[str, str], failure_w: int, parent: int
+    ) -> None:
+        """In the child: turn into the application, or say why not and end."""
+        number = errno.ENOEXEC
+        try:
+            self._gate.child_state()
+            self._die_with_parent(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before we asked to die with it
+                os._exit(1)
+            _exec(path, argv, environ)
+        except OSError as error:
+            number = error.errno or number
+        finally:
+            os.write(failure_w, number.to_bytes(4, "little"))
+            os._exit(127)
+
+    def _confirm(self, program: str, failure_r: int) -> None:
+        failure = os.read(failure_r, 4)  # closed without a word by a successful exec
+        os.close(failure_r)
+        if failure:
+            os.waitpid(self.pid, 0)
+            raise CannotExecute(program, int.from_bytes(failure, "little"))
+
+
+def find_executable(program: str, environ: Mapping[str, str]) -> str:
+    """The file that a shell would run for this name.
+
+    Raises:
+        CannotExecute: there is none, or none that may be executed.
+    """
+    candidates = [program] if "/" in program else [f"{d or '.'}/{program}" for d in os.get_exec_path(dict(environ))]
+    files = [path for path in candidates if os.path.exists(path)]
+    if not files:
+        raise CannotExecute(program, errno.ENOENT)
+    for path in files:
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise CannotExecute(program, errno.EISDIR if os.path.isdir(files[0]) else errno.EACCES)
+
+
+def _exec(path: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    try:
+        os.execve(path, list(argv), dict(environ))
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        # A script without a first line that names its interpreter: shells and execvp(3) hand it to sh.
+        os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], dict(environ))
+
+
+def _prctl() -> Callable[[int, int], int]:
+    """prctl(2), looked up before forking; elsewhere than on Linux a function that does nothing."""
+    if sys.platform != "linux":
+        return lambda _option, _value: 0
+    import ctypes
+
+    function = ctypes.CDLL(None).prctl
+    return lambda option, value: int(function(option, value, 0, 0, 0))
+
+
+def end_like(ending: Ending) -> None:
+    """End this process as the child ended: with its exit code, or by its signal and without a second core dump."""
+    if ending.signal is None:
+        raise SystemExit(ending.exit_code)
+    _prctl()(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if ending.signal not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(ending.signal, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {ending.signal})
+    os.kill(os.getpid(), ending.signal)
+    raise SystemExit(128 + ending.signal)  # a signal whose default is to be ignored
+
+
+def original_environ() -> dict[str, str]:
+    """The environment this process was started with.
+
+    Python's start-up may add ``LC_CTYPE`` to it (PEP 538), which the application would not have had.
+    """
+    environ = dict(os.environ)
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            started_with = {entry.partition(b"=")[0] for entry in file.read().split(b"\0")}
+    except OSError:
+        return environ
+    if b"LC_CTYPE" not in started_with:
+        environ.pop("LC_CTYPE", None)
+    return environ
+
+
+def hold_standard_streams() -> None:
+    """Keep descriptors 0 to 2 from being taken by our own files when we were started with some of them closed.
+
+    What fills them is closed on exec, so that the application finds them closed as it would have.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # the lowest free descriptor: this one

@@ -1,0 +1,130 @@
+"""What is watched: a Python script, a module or any executable, as a child process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perun_like.errors import InputError, ProgramNotFound
+from perun_like.launch.child import CannotExecute, find_executable
+
+_PYTHON_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
+
+
+@dataclass(frozen=True)
+class Application:
+    """A program and its arguments, ready to be started.
+
+    Attributes:
+        name: What its results are filed under.
+        argv: The command to execute.
+        environ: The environment it gets.
+        interpreter: The Python that runs a script or module; None for an executable.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    interpreter: str | None = None
+
+    @classmethod
+    def script(
+        cls, path: str, args: Sequence[str], environ: Mapping[str, str], python: str | None = None
+    ) -> Application:
+        """A Python file, or a directory or archive that Python can run.
+
+        Something that isn't a file here but is a command (``perun-like profile python x.py``) is run as that command.
+
+        Raises:
+            ProgramNotFound: there is no such file or command.
+            InputError: the file is not Python.
+        """
+        if not os.path.exists(path):
+            return cls._command_meant(path, args, environ)
+        if (kind := _foreign_kind(path)) is not None:
+            raise InputError(
+                f"{path} is not a Python file but {kind}: to profile an executable, write "
+                f"perun-like profile -- {_as_command(path)}"
+            )
+        interpreter = find_interpreter(environ, python)
+        return cls(_stem(path), (interpreter, path, *args), environ, interpreter)
+
+    @classmethod
+    def module(
+        cls, module: str, args: Sequence[str], environ: Mapping[str, str], python: str | None = None
+    ) -> Application:
+        """A module, as ``python -m`` runs it."""
+        interpreter = find_interpreter(environ, python)
+        return cls(module, (interpreter, "-m", module, *args), environ, interpreter)
+
+    @classmethod
+    def executable(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
+        """Any program, found as a shell finds it.
+
+        Raises:
+            CannotExecute: there is no such program, or it may not be executed.
+        """
+        find_executable(program, environ)
+        return cls(_stem(program), (program, *args), environ)
+
+    @classmethod
+    def _command_meant(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
+        try:
+            return cls.executable(program, args, environ)
+        except CannotExecute:
+            raise ProgramNotFound(
+                f"can't open {program!r}: there is no such file in {os.getcwd()}, and no such command; "
+                "give the path of a Python script, -m MODULE, or -- EXECUTABLE"
+            ) from None
+
+
+def find_interpreter(environ: Mapping[str, str], python: str | None = None) -> str:
+    """The Python that runs a script: the one given, else the active environment's, else our own.
+
+    Raises:
+        InputError: the one given can't be executed.
+    """
+    if python is not None:
+        try:
+            return find_executable(python, environ)
+        except CannotExecute as error:
+            raise InputError(f"--python: {error}") from None
+    for variable in _PYTHON_ENVIRONMENTS:
+        candidate = os.path.join(environ.get(variable) or "", "bin", "python")
+        if environ.get(variable) and os.access(candidate, os.X_OK):
+            return candidate
+    return sys.executable
+
+
+def _foreign_kind(path: str) -> str | None:
+    """What a file is if Python can't run it; None if it may."""
+    if os.path.isdir(path):
+        return None if os.path.exists(os.path.join(path, "__main__.py")) else "a directory without __main__.py"
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise InputError(f"can't read {path}: permission denied") from None
+        raise InputError(f"can't read {path}: {error.strerror}") from None
+    if start.startswith(b"\x7fELF"):
+        return "a compiled program"
+    first_line = start.partition(b"\n")[0]
+    if first_line.startswith(b"#!") and b"py" not in first_line and b"uv" not in first_line:
+        return f"a script for {first_line[2:].decode(errors='replace').strip()}"
+    if b"\0" in start and not path.endswith((".pyc", ".pyz", ".zip")) and b"PK\x03\x04" not in start:
+        return "binary data"
+    return None
+
+
+def _as_command(path: str) -> str:
+    return path if "/" in path else f"./{path}"
+
+
+def _stem(path: str) -> str:
+    """The name under which results of this path are filed."""
+    name = os.path.basename(os.path.normpath(os.path.abspath(path)))
+    return (name[:-3] if name.endswith(".py") else name).lstrip(".") or "program"

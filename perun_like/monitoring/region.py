@@ -1,0 +1,203 @@
+"""Regions: naming a part of a program so that its energy is told apart.
+
+::
+
+    from perun_like import region
+
+    @region                       # or @region("name")
+    def solve(): ...
+
+    with region("assemble"):
+        ...
+
+In a program that isn't profiled they do next to nothing. A region spans a call from its beginning to its end; for a
+coroutine this includes what it awaits, a generator's spans only the steps that it executes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import wraps
+from time import monotonic_ns
+from types import TracebackType
+from typing import Any, TypeVar, cast, overload
+
+from perun_like.sampling.marks import RUN_VARIABLE, Marks, MarksFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+End = tuple[MarksFile, int]
+
+# Of a function's code object; the module inspect, which names them, takes 14 ms to import.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
+class Region:
+    """A named region, entered with ``with`` or wrapped around a function."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._ends: list[End | None] = []
+
+    def __enter__(self) -> Region:
+        """Mark its beginning."""
+        self._ends.append(_begin(self.name))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Mark its end, however the block ends."""
+        end = self._ends.pop()
+        if end is not None:
+            end[0].words[end[1]] = monotonic_ns()
+
+    def __call__(self, function: F) -> F:
+        """The function, each call of which is a call of the region."""
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"@region goes directly above a function (below @classmethod), not on {function!r}")
+        flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+        if flags & _ASYNC_GENERATOR:
+            return _wrap_async_generator(self.name, function)
+        if flags & _COROUTINE:
+            return _wrap_coroutine(self.name, function)
+        if flags & _GENERATOR:
+            return _wrap_generator(self.name, function)
+        return _wrap_function(self.name, function)
+
+
+@overload
+def region(name: str) -> Region: ...
+@overload
+def region(name: F) -> F: ...
+def region(name: Any) -> Any:
+    """Name a part of the program: ``@region``, ``@region("name")`` or ``with region("name"):``.
+
+    Without a name a function's qualified name is taken.
+    """
+    if isinstance(name, str):
+        return Region(name)
+    if not callable(name):
+        raise TypeError(f'region takes a name, as in region("solve"), or decorates a function; it was given {name!r}')
+    return Region(getattr(name, "__qualname__", repr(name)))(name)
+
+
+class _Process:
+    """Whether and where this process writes marks. Unknown until the first region is entered, and after a fork."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self.marks: Marks | None = None
+
+    def open(self) -> Marks | None:
+        self.known = True
+        directory = os.environ.get(RUN_VARIABLE)
+        if directory:
+            try:
+                self.marks = Marks(directory)
+                atexit.register(self.marks.flush)
+            except OSError:
+                self.marks = None  # no room or not allowed: the program goes on without marks
+        return self.marks
+
+    def forget(self) -> None:
+        """In a forked child: calls that the parent has open are the parent's to end."""
+        for file in self.marks.files if self.marks is not None else ():
+            file.words = cast(memoryview, _Nowhere())
+        if self.marks is not None:
+            atexit.unregister(self.marks.flush)
+        self.known, self.marks = False, None
+
+
+class _Nowhere:
+    """Takes the end of a call that isn't this process's."""
+
+    def __setitem__(self, at: int, value: int) -> None:
+        """Forget it."""
+
+
+_process = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process.forget)
+
+
+def _begin(name: str, resumed: int = 0) -> End | None:
+    marks = _process.marks
+    if marks is None and (_process.known or (marks := _process.open()) is None):
+        return None
+    return marks.begin(name, resumed)
+
+
+def _wrap_function(name: str, function: F) -> F:
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        end = _begin(name)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if end is not None:
+                end[0].words[end[1]] = monotonic_ns()
+
+    return cast(F, wrapper)
+
+
+def _wrap_coroutine(name: str, function: F) -> F:
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with Region(name):
+            return await function(*args, **kwargs)
+
+    return cast(F, wrapper)
+
+
+def _wrap_generator(name: str, function: F) -> F:
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        step, value, resumed = generator.send, None, 0
+        while True:
+            end = _begin(name, resumed)
+            try:
+                item = step(value)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                if end is not None:
+                    end[0].words[end[1]] = monotonic_ns()
+            resumed = 1
+            try:
+                step, value = generator.send, (yield item)
+            except GeneratorExit:
+                generator.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever is thrown in goes to the wrapped generator
+                step, value = generator.throw, error
+
+    return cast(F, wrapper)
+
+
+def _wrap_async_generator(name: str, function: F) -> F:
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = function(*args, **kwargs)
+        step, value, resumed = generator.asend, None, 0
+        while True:
+            end = _begin(name, resumed)
+            try:
+                item = await step(value)
+            except StopAsyncIteration:
+                return
+            finally:
+                if end is not None:
+                    end[0].words[end[1]] = monotonic_ns()
+            resumed = 1
+            try:
+                step, value = generator.asend, (yield item)
+            except GeneratorExit:
+                await generator.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever is thrown in goes to the wrapped generator
+                step, value = generator.athrow, error
+
+    return cast(F, wrapper)

@@ -1,0 +1,179 @@
+"""Region marks: what a watched process writes, and what the sampler collects.
+
+Each process of the application that enters a region writes files of its own into the run's host-local directory, whose
+path it inherits in ``PERUN_RUN``:
+
+* ``marks-<pid>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
+  ``stop`` of 0 is a call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other
+  bits are the number of the region's name. Rows never used have ``start`` 0.
+* ``names-<pid>``: a line each, counted from 0: a JSON string is the name of the region with the line's number; an object
+  says how many calls of which regions found no more room in the marks.
+
+Mapped memory is the kernel's from the moment it is stored: however the process dies, its marks are there.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from _thread import allocate_lock, get_ident
+from itertools import count
+from time import monotonic_ns
+from typing import Any
+
+ROW_WORDS = 4
+RUN_VARIABLE = "PERUN_RUN"
+FILE_ROWS = 1 << 14  # half a MiB
+MAX_FILES = 64  # a million calls; then calls are only counted
+
+_ROW_BYTES = ROW_WORDS * 8
+
+
+class MarksFile:
+    """One mapped file of marks being written.
+
+    Attributes:
+        words: Its rows.
+        draw: Hands out row numbers, without end; those from ``FILE_ROWS`` on say that the file is full.
+
+    Raises:
+        OSError: it can't be created here, or there is no room for it.
+    """
+
+    def __init__(self, path: str) -> None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
+            os.posix_fallocate(fd, 0, FILE_ROWS * _ROW_BYTES)
+            self.words = memoryview(mmap.mmap(fd, FILE_ROWS * _ROW_BYTES)).cast("q")
+        finally:
+            os.close(fd)
+        self.draw = count().__next__
+
+
+class Marks:
+    """The marks of one process.
+
+    Raises:
+        OSError: nothing can be written in this directory.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.numbers: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self._lock = allocate_lock()
+        # An earlier program of this very process (exec) may have left files.
+        self._next_number = len(_entries(directory, os.getpid()))
+        self._next_file = _first_free(directory, os.getpid())
+        self.files = [self._open_file()]
+
+    def number(self, name: str) -> int:
+        """The number that stands for a region's name in the rows."""
+        with self._lock:
+            if name not in self.numbers:
+                append_name(self.directory, name)
+                self.numbers[name] = self._next_number
+                self._next_number += 1
+            return self.numbers[name]
+
+    def begin(self, name: str, resumed: int = 0) -> tuple[MarksFile, int] | None:
+        """Mark the beginning of a call; returns where its end goes, None if it was only counted."""
+        number = self.numbers.get(name)
+        if number is None:
+            number = self.number(name)
+        file = self.files[-1]
+        row = file.draw()
+        while row >= FILE_ROWS:
+            if not self._grow(file):
+                self._lose(name, resumed)
+                return None
+            file = self.files[-1]
+            row = file.draw()
+        words, at = file.words, row * ROW_WORDS
+        words[at] = number << 1 | resumed
+        words[at + 1] = get_ident()
+        words[at + 2] = monotonic_ns()
+        return file, at + 3
+
+    def _grow(self, full: MarksFile) -> bool:
+        with self._lock:
+            if self.files[-1] is not full:
+                return True  # another thread has been faster
+            if self._next_file >= MAX_FILES:
+                return False
+            try:
+                self.files.append(self._open_file())
+            except OSError:
+                self._next_file = MAX_FILES
+            return self.files[-1] is not full
+
+    def _open_file(self) -> MarksFile:
+        file = MarksFile(os.path.join(self.directory, f"marks-{os.getpid()}-{self._next_file}"))
+        self._next_file += 1
+        return file
+
+    def _lose(self, name: str, resumed: int) -> None:
+        """Count a call; powers of two are written down, so that a kill forgets less than half of them."""
+        with self._lock:
+            calls = self._lost[name] = self._lost.get(name, 0) + 1 - resumed
+            if calls & (calls - 1) == 0:
+                append_name(self.directory, {name: calls})
+                self._next_number += 1
+
+    def flush(self) -> None:
+        """Write down how many calls were only counted."""
+        if self._lost:
+            append_name(self.directory, self._lost)
+
+
+def append_name(directory: str, name: str | dict[str, int]) -> None:
+    """Add a line to this process's names, in one write so that lines of threads never mix."""
+    path = os.path.join(directory, f"names-{os.getpid()}")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(name).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+def collect(directory: str, rank: int) -> list[tuple[dict[str, Any], bytes]]:
+    """Everything that was marked in a rank's directory: for each process its facts and its rows."""
+    pids = sorted(int(name[6:]) for name in os.listdir(directory) if name.startswith("names-"))
+    return [({"pid": pid, "rank": rank, **_names(directory, pid)}, _rows(directory, pid)) for pid in pids]
+
+
+def _names(directory: str, pid: int) -> dict[str, Any]:
+    entries = _entries(directory, pid)
+    lost: dict[str, int] = {}
+    for entry in entries:
+        if isinstance(entry, dict):
+            lost.update(entry)
+    return {"names": [entry if isinstance(entry, str) else "" for entry in entries], "lost": lost}
+
+
+def _entries(directory: str, pid: int) -> list[str | dict[str, int]]:
+    try:
+        with open(os.path.join(directory, f"names-{pid}"), "rb") as file:
+            # A line without its newline was torn by a kill.
+            return [json.loads(line) for line in file if line.endswith(b"\n")]
+    except FileNotFoundError:
+        return []
+
+
+def _first_free(directory: str, pid: int) -> int:
+    numbers = range(MAX_FILES)
+    return next((n for n in numbers if not os.path.exists(os.path.join(directory, f"marks-{pid}-{n}"))), MAX_FILES)
+
+
+def _rows(directory: str, pid: int) -> bytes:
+    rows = bytearray()
+    for number in range(MAX_FILES):
+        try:
+            with open(os.path.join(directory, f"marks-{pid}-{number}"), "rb") as file:
+                used = file.read().rstrip(b"\0")
+        except FileNotFoundError:
+            break
+        rows += used + bytes(-len(used) % _ROW_BYTES)
+    return bytes(rows)

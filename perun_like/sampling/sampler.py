@@ -1,0 +1,196 @@
+"""The sampling process: finds sensors, reads them on a time grid, and keeps what it read safe.
+
+It is a fresh interpreter that has inherited nothing from the application but its environment. It obeys the messages of
+:mod:`perun_like.sampling.protocol` on its standard streams; when the monitor is gone it saves everything and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import traceback
+from threading import Thread
+from typing import Any
+
+from perun_like.sampling import marks
+from perun_like.sampling.host import clocks, detach, host_facts, peak_memory_b
+from perun_like.sampling.protocol import Connection, Message
+from perun_like.sampling.spool import FOOTER, HEADER, MARKS, STREAM, Part, Tail
+from perun_like.sampling.sweeper import Sweeper
+from perun_like.sensing import discovery
+from perun_like.sensing.contract import Backend, Context, Missing, Sensor
+from perun_like.sensing.overlap import split
+from perun_like.units import NS_PER_S
+
+PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
+MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
+LAST_SWEEP_TIMEOUT_S = 2.0
+
+
+class Sampler:
+    """Everything the sampling process holds, and what each message does to it."""
+
+    def __init__(self, order: Message) -> None:
+        self._order = order
+        self._local: str = order["local"]
+        self._context = Context(run_token=order["run_token"], environ=os.environ, **order["context"])
+        self._part = Part(order["part"])
+        self._missing: list[Missing] = []
+        self._sweepers: list[Sweeper] = []
+        self._part.write_json(HEADER, {"run": order["run"], "host": host_facts(), "clocks": clocks()})
+
+    def prepare(self) -> None:
+        """Find what can be read and open it."""
+        found = self._find_all()
+        added = split([sensor for _, sensors in found for sensor in sensors])
+        for backend, sensors in found:
+            if wanted := [sensor for sensor in sensors if self._is_wanted(sensor, added.not_added)]:
+                self._open(backend, wanted)
+        self._part.write_json(STREAM, {"missing": [missing._asdict() for missing in self._missing]})
+
+    def start(self) -> None:
+        """Sweep everything once; return when that is done."""
+        for sweeper in self._sweepers:
+            sweeper.start()
+        deadline = time.monotonic() + PREPARE_TIMEOUT_S
+        for sweeper in self._sweepers:
+            sweeper.first_sweep.wait(max(0.0, deadline - time.monotonic()))
+
+    def watch(self, pid: int) -> None:
+        """The application has been started."""
+        self._context.application_pid = pid
+
+    def stop(self, stop_ns: int) -> None:
+        """Sweep everything a last time."""
+        for sweeper in self._sweepers:
+            sweeper.stop(stop_ns)
+        deadline = time.monotonic() + LAST_SWEEP_TIMEOUT_S
+        for sweeper in self._sweepers:
+            if not sweeper.join(max(0.0, deadline - time.monotonic())):
+                sweeper.failure = f"a read did not return within {LAST_SWEEP_TIMEOUT_S:g} s"
+
+    def move(self) -> None:
+        """Bring the newest samples from this host's memory to the run's directory."""
+        for stream, sweeper in enumerate(self._sweepers):
+            self._part.move(stream, sweeper.tail)
+
+    def sync(self) -> None:
+        """Wait until the run's directory has everything."""
+        self._part.sync()
+
+    def close(self, cut: str | None) -> dict[str, Any]:
+        """Complete the part and remove the host-local files; returns the sampler's own figures."""
+        self.move()
+        for rank in sorted(name for name in os.listdir(self._local) if name.isdigit()):
+            for facts, rows in marks.collect(os.path.join(self._local, rank), int(rank)):
+                self._part.write_json(MARKS, {**facts, "bytes": len(rows)})
+                self._part.write(MARKS, rows)
+        stats = self._stats()
+        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut})
+        self._part.close()
+        shutil.rmtree(self._local, ignore_errors=True)
+        return stats
+
+    def _find_all(self) -> list[tuple[Backend, tuple[Sensor, ...]]]:
+        found: dict[str, tuple[Backend, tuple[Sensor, ...]]] = {}
+        threads = {name: Thread(target=self._find, args=(name, found), daemon=True) for name in self._order["backends"]}
+        for thread in threads.values():
+            thread.start()
+        deadline = time.monotonic() + PREPARE_TIMEOUT_S
+        for name, thread in threads.items():
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                reason = f"the backend was not ready within {PREPARE_TIMEOUT_S:g} s"
+                self._missing.append(Missing(name, "all sensors", reason))
+        return [found[name] for name in threads if name in found]
+
+    def _find(self, name: str, found: dict[str, tuple[Backend, tuple[Sensor, ...]]]) -> None:
+        result = discovery.find_all({name: self._order["backends"][name]}, self._context)
+        self._missing.extend(result.missing)
+        if name in result.backends:
+            found[name] = (result.backends[name], result.sensors[name])
+
+    def _is_wanted(self, sensor: Sensor, not_added: dict[str, str]) -> bool:
+        assigned = self._order["assigned"].get(sensor.backend)
+        if assigned is not None and sensor.id not in assigned:
+            return False
+        # An estimate of what is measured would only cost time.
+        return not (sensor.provenance == "estimated" and sensor.id in not_added)
+
+    def _open(self, backend: Backend, sensors: list[Sensor]) -> None:
+        stream = len(self._sweepers)
+        period_ns = max(self._order["period_ns"], backend.min_period_ns)
+        rows = int((MOVE_PERIOD_S + 5) * NS_PER_S / period_ns) + 8
+        try:
+            tail = Tail(os.path.join(self._local, f"tail-{stream}"), len(sensors), rows)
+            sweeper = Sweeper(backend, sensors, self._context, period_ns, tail)
+        except Exception as error:  # noqa: BLE001 - opens strangers' backends: one that raises is reported, never fatal
+            self._missing.append(Missing(backend.name, "all sensors", f"{type(error).__name__}: {error}"))
+            return
+        self._sweepers.append(sweeper)
+        facts = {"backend": backend.name, "period_ns": period_ns, "sensors": [sensor._asdict() for sensor in sensors]}
+        self._part.write_json(STREAM, facts, stream)
+
+    def _stats(self) -> dict[str, Any]:
+        return {
+            "cpu_s": time.process_time(),
+            "max_rss_b": peak_memory_b(),
+            "missed_ticks": sum(sweeper.missed for sweeper in self._sweepers),
+            "dropped_sweeps": sum(sweeper.dropped for sweeper in self._sweepers),
+            "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers), default=0),
+            "failures": {s.sensors[0].backend: s.failure for s in self._sweepers if s.failure is not None},
+        }
+
+
+def serve(connection: Connection) -> None:
+    """Do what the monitor says until it says ``close``, or is gone."""
+    sampler: Sampler | None = None
+    next_move = time.monotonic() + MOVE_PERIOD_S
+    while True:
+        try:
+            message = connection.receive(max(0.0, next_move - time.monotonic()))
+        except EOFError:
+            if sampler is not None:
+                sampler.stop(time.monotonic_ns())
+                sampler.close("the profiler was killed")
+            return
+        if message is None and sampler is not None:
+            sampler.move()
+            sampler.sync()
+        if message is None:
+            next_move = time.monotonic() + MOVE_PERIOD_S
+            continue
+        sampler = sampler or Sampler(message)
+        if _obey(sampler, message, connection):
+            return
+
+
+def _obey(sampler: Sampler, message: Message, connection: Connection) -> bool:
+    """Do what one message says; True when it was the last."""
+    kind = message["type"]
+    if kind == "prepare":
+        sampler.prepare()
+        connection.send("ready")
+    elif kind == "start":
+        sampler.start()
+        connection.send("started")
+    elif kind == "watch":
+        sampler.watch(message["pid"])
+    elif kind == "stop":
+        sampler.stop(message["stop_ns"])
+        connection.send("stopped")
+    elif kind == "close":
+        connection.send("closed", stats=sampler.close(message.get("cut")))
+    return bool(kind == "close")
+
+
+def main() -> None:
+    """Entry point of the sampling process."""
+    connection = Connection(0, 1)
+    try:
+        detach()
+        serve(connection)
+    except Exception as error:  # noqa: BLE001 - a process edge: the monitor is told, with the traceback
+        connection.send("failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        raise SystemExit(1) from error
