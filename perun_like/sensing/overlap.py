@@ -9,8 +9,8 @@ What contains what::
     dram        beside the package, although powercap nests it inside
     mmio        a second door to a package: the same counter again
 
-``psys`` is left out even where nothing else can be read: which parts of a machine it covers differs from board
-to board and is documented nowhere, so a total with it couldn't be compared with any other.
+``psys`` is left out even where nothing else can be read: which parts of a machine it covers differs from
+board to board and is documented nowhere, so a total with it couldn't be compared with any other.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Split(NamedTuple):
     Attributes:
         added: Ids of disjoint sensors: a total is their sum.
         not_added: Id to reason, for the report: ``inside rapl:package-0``, ``repeats rapl:package-0``, …
-        partial: Id of an added sensor to the reason why it stands for only a part of its device: ``package-0``
-            can't be read, so the sum has only what is inside. A total with such a part is "at least".
+        partial: Id of an added sensor to the reason why it stands for only a part of its device:
+            ``package-0`` can't be read, so the sum has only what is inside. Such a total is "at least".
     """
 
     added: tuple[str, ...]
@@ -44,8 +44,8 @@ def split(sensors: Iterable[Sensor], mirrors: Mapping[str, str] | None = None) -
     """Tell apart the energy sensors that a total may add from those that repeat or are part of another.
 
     Args:
-        sensors: All sensors of one host; those whose quantity isn't ``energy`` are passed over. Of two with the
-            same identity the first is added, and a measured one always comes before an estimated one.
+        sensors: All sensors of one host; those whose quantity isn't ``energy`` are passed over. Of two with
+            the same identity the first is added, and a measured one always comes before an estimated one.
         mirrors: What :func:`mirrored` found in the recorded values: id to the id that it mirrors.
     """
     energy = [sensor for sensor in sensors if sensor.quantity == "energy"]
@@ -120,12 +120,13 @@ def _partial(added: Sequence[Sensor], energy: Sequence[Sensor]) -> dict[str, str
 def mirrored(sensors: Sequence[Sensor], sweeps: Sequence[Sequence[int | None]]) -> dict[str, str]:
     """Dies of a socket that show one and the same counter, as on multi-die AMD Zen 1 and 2.
 
-    Nothing in sysfs tells them from dies with a counter each: only the values do. Two counters that started at
-    boot are practically never within a few ticks of each other, and mirrors always are.
+    Nothing in sysfs tells them from dies with a counter each: only the values do. Two counters that started
+    at boot are practically never within two ticks of each other, and mirrors always are.
 
     Args:
         sensors: The columns of a sweep.
-        sweeps: Two or more sweeps far apart, raw integers, None where a read failed; the counters must have moved.
+        sweeps: Two or more sweeps far apart, raw integers, None where a read failed. The counters must have
+            moved in between.
 
     Returns:
         Id to the id of the sensor that it mirrors; empty where that can't be told.
@@ -147,7 +148,7 @@ def _socket(sensor: Sensor) -> str:
 
 
 def _always_close(sensor: Sensor, pairs: Sequence[tuple[int | None, int | None]]) -> bool:
-    """Whether two counters agree at every sweep to within the energy of a few updates, having moved in between."""
+    """Whether two counters moved, and agreed at every sweep to within the energy of two updates."""
     update_s = 2 * (sensor.tick_ns + sensor.lag_ns) / NS_PER_S
     near = sensor.resolution + (sensor.ceiling or 0.0) * update_s / sensor.scale
     values = [(a, b) for a, b in pairs if a is not None and b is not None]
