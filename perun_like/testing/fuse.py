@@ -1,21 +1,23 @@
 """A small read-only file system whose files are computed when they are read, in pure Python.
 
-The kernel's side is ``/dev/fuse``: requests are read from it, answers are written to it, each a packed C struct
-(https://github.com/torvalds/linux/blob/master/include/uapi/linux/fuse.h). Nothing is cached by the kernel: every
-``pread`` of a held descriptor asks again, as it does in sysfs.
+The kernel's side is ``/dev/fuse``: requests are read from it, answers are written to it, each a packed C
+struct (https://github.com/torvalds/linux/blob/master/include/uapi/linux/fuse.h). The kernel caches nothing:
+every ``pread`` of a held descriptor asks again, as it does in sysfs.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+
+from perun_like.testing.fuse_nodes import Directory, File, Node, Symlink
 
 _LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _RELEASE = 1, 2, 3, 5, 14, 15, 17, 18
-_INIT, _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS, _INTERRUPT, _DESTROY, _BATCH_FORGET = 26, 27, 28, 29, 34, 36, 38, 42
+_INIT, _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS, _INTERRUPT, _DESTROY = 26, 27, 28, 29, 34, 36, 38
+_BATCH_FORGET = 42
 _DIRECT_IO = 1  # FOPEN_DIRECT_IO: every read reaches us
 _PROTOCOL = 7, 31  # the newest whose structs are those below; kernels speak older ones too
 _MAX_WRITE = 4096
@@ -27,70 +29,13 @@ _ANSWER = struct.Struct("=IiQ")  # length, -errno, unique
 _READ_IN = struct.Struct("=QQI")  # file handle, offset, size
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
-_ATTR = struct.Struct("=6Q10I")  # ino, size, blocks, 3 times; 3 nanoseconds, mode, links, uid, gid, rdev, blksize, flags
+_ATTR = struct.Struct("=6Q10I")  # ino, size, blocks, times; ns, mode, links, owner, rdev, block size, flags
 _ENTRY_OUT = struct.Struct("=QQQQII")  # node id, generation, 2 validities in s, 2 in ns: 0 is "ask again"
 _ATTR_OUT = struct.Struct("=QII")  # validity in s, in ns
 _OPEN_OUT = struct.Struct("=QII")  # file handle, flags
 _INIT_OUT = struct.Struct("=4I2H2I2HI28x")
 _DIRENT = struct.Struct("=QQII")  # ino, offset of the next, length of the name, type
 _STATFS_OUT = struct.Struct("=5Q4I24x")
-
-_NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - the default of the attribute below
-
-
-class Node:
-    """A file, directory or link.
-
-    Attributes:
-        mode: Type and permission bits, as in ``st_mode``.
-        gone: Whether it has vanished, asked at every lookup.
-    """
-
-    def __init__(self, mode: int, gone: Callable[[], bool] = _NEVER) -> None:
-        self.mode = mode
-        self.gone = gone
-        self.ino = 0
-
-
-class Directory(Node):
-    """A directory of named nodes."""
-
-    def __init__(self, entries: Mapping[str, Node], gone: Callable[[], bool] = _NEVER) -> None:
-        super().__init__(stat.S_IFDIR | 0o755, gone)
-        self.entries = {name.encode(): node for name, node in entries.items()}
-
-
-class Symlink(Node):
-    """A symbolic link."""
-
-    def __init__(self, target: str, gone: Callable[[], bool] = _NEVER) -> None:
-        super().__init__(stat.S_IFLNK | 0o777, gone)
-        self.target = target.encode()
-
-
-class File(Node):
-    """A file whose content is computed when it is read from its start.
-
-    Attributes:
-        read: Gives the content, or raises OSError with the errno that the reader shall see.
-        permissions: ``0o444`` and the like. They are kept by us, not the kernel.
-        refused: Whether opening fails with EACCES, for root too.
-        delay_s: How long the answer to a read that arrives now is held back; None for never. Others don't wait.
-    """
-
-    def __init__(
-        self,
-        read: Callable[[], bytes],
-        permissions: int = 0o444,
-        *,
-        gone: Callable[[], bool] = _NEVER,
-        refused: Callable[[], bool] = _NEVER,
-        delay_s: Callable[[], float] | None = None,
-    ) -> None:
-        super().__init__(stat.S_IFREG | permissions, gone)
-        self.read = read
-        self.refused = refused
-        self.delay_s = delay_s
 
 
 class _Opened:

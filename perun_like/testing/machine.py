@@ -217,10 +217,13 @@ class Machine:
         broken = replace(self.zone(path), faults=(*self.zone(path).faults, *faults))
         return replace(self, zones=[broken if zone.path == path else zone for zone in self.zones])
 
+    def spec(self) -> dict[str, Any]:
+        """This machine as plain JSON values."""
+        return {"origin_ns": self.origin_ns, "zones": [zone.spec() for zone in self.zones]}
+
     def to_json(self) -> str:
         """Everything there is to know about it, as JSON; :meth:`from_json` restores it in another process."""
-        spec = {"origin_ns": self.origin_ns, "zones": [zone.spec() for zone in self.zones]}
-        return json.dumps(spec, indent=1)
+        return json.dumps(self.spec(), indent=1)
 
     @staticmethod
     def from_json(text: str) -> Machine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perun_like.testing.machine import Machine, Zone
 from perun_like.testing.power import Constant, Power, Ramp, RandomWalk, SquareWave, Sum
 
@@ -88,3 +90,9 @@ def _socket(socket: int, seed: int, register_bits: int) -> list[Zone]:
         Zone(f"{path}:1", "uncore", uncore, register_bits=register_bits, max_power_w=None),
         Zone(f"{path}:2", "dram", dram, unit_nj=_DRAM_UNIT_NJ, register_bits=register_bits, max_power_w=60),
     ]
+
+
+READY_MADE: dict[str, Callable[[], Machine]] = {
+    make.__name__: make
+    for make in (two_socket_server, laptop, mmio_laptop, multi_die_server, many_package_server, amd_server)
+}

@@ -1,4 +1,4 @@
-"""Mounting a file system of ours: by the kernel where we may, by ``fusermount3`` where we may not. Linux only."""
+"""Mounting a file system of ours on Linux: by ourselves if we may, else by ``fusermount3``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEVICE = "/dev/fuse"
 _NAME = "perun-like"
 
 
-class FuseUnavailable(PerunError):
+class FuseUnavailableError(PerunError):
     """A file system can't be mounted here.
 
     Attributes:
@@ -35,16 +35,18 @@ def mount(mountpoint: str) -> int:
     """Mount a file system on a directory and return the ``/dev/fuse`` descriptor to serve it on.
 
     Raises:
-        FuseUnavailable: with the reason and a remedy.
+        FuseUnavailableError: with the reason and a remedy.
     """
     if not os.path.exists(_DEVICE):
-        help_ = "load it with 'modprobe fuse', or start the container with '--device /dev/fuse --cap-add SYS_ADMIN'"
-        raise FuseUnavailable(f"there is no {_DEVICE}: the kernel's fuse module isn't loaded or is hidden", help_)
+        reason = f"there is no {_DEVICE} (the kernel's module isn't loaded, or a container hides it)"
+        remedy = "run 'modprobe fuse', or start the container with '--device /dev/fuse --cap-add SYS_ADMIN'"
+        raise FuseUnavailableError(reason, remedy)
     try:
         return _mount_ourselves(mountpoint)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EACCES):
-            raise FuseUnavailable(f"mounting on {mountpoint} failed ({error.strerror})", "see dmesg") from error
+            reason = f"mounting on {mountpoint} failed ({error.strerror})"
+            raise FuseUnavailableError(reason, "see what dmesg says about it") from error
     return _mount_by_helper(mountpoint)
 
 
@@ -79,8 +81,8 @@ def _mount_by_helper(mountpoint: str) -> int:
     """Ask the set-uid helper: it mounts and passes the descriptor through a socket."""
     helper = _helper()
     if helper is None:
-        help_ = "run as root, install fuse3 (it brings fusermount3), or give the container '--cap-add SYS_ADMIN'"
-        raise FuseUnavailable("this user may not mount, and there is no fusermount3 to do it", help_)
+        remedy = "install fuse3, run as root, or start the container with '--cap-add SYS_ADMIN'"
+        raise FuseUnavailableError("this user may not mount, and there is no fusermount3 to do it", remedy)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [helper, "-o", f"fsname={_NAME},subtype={_NAME},ro,nosuid,nodev", "--", mountpoint]
@@ -89,7 +91,7 @@ def _mount_by_helper(mountpoint: str) -> int:
             command, env=environment, pass_fds=[theirs.fileno()], check=False, capture_output=True, text=True
         )
         if result.returncode != 0:
-            raise FuseUnavailable(f"{helper} failed ({result.stderr.strip()})", "run as root")
+            raise FuseUnavailableError(f"{helper} failed ({result.stderr.strip()})", "run as root")
         _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
     os.set_inheritable(descriptors[0], False)
     return descriptors[0]
