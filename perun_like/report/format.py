@@ -183,12 +183,14 @@ def watt_hours(energy_j: float, significant: int = _USUAL_DIGITS) -> str:
 
 
 def money(amount: float, currency: str, significant: int = 2) -> str:
-    """``12.35 EUR``, ``0.12 EUR``, ``0.000034 EUR (34 EUR per million runs)``."""
+    """``12.35 EUR``, ``0.12 EUR``, ``0.000034 EUR``."""
     if not math.isfinite(amount):
         return "unknown"
     if amount == 0 or abs(amount) >= 1:
         return f"{amount + 0.0:.2f} {currency}"
-    text = _nearest(amount, currency, significant)
-    if abs(amount) >= 0.001:
-        return str(text)
-    return f"{text} ({_nearest(amount * 1e6, currency, significant)} per million runs)"
+    return str(_nearest(amount, currency, significant))
+
+
+def per_million(amount: float, currency: str) -> str:
+    """What a tiny sum is worth a million times: ``34.00 EUR per million runs``; nothing for others."""
+    return f"{money(amount * 1e6, currency)} per million runs" if 0 < amount < 0.001 else ""

@@ -1,0 +1,131 @@
+"""The report that people read: first the answer, then devices, regions, the sampler's cost, what is missing.
+
+Figures that are estimated say so wherever they stand. Texts that come from outside (names, reasons, commands)
+are cleaned of anything a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+from perun_like.model.node import DataNode, Metric, NodeType
+from perun_like.report import format as form
+from perun_like.report.figures import answer, figures, metric_of
+from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page
+from perun_like.report.tables import device_table, region_table, round_table
+
+
+def render(
+    root: DataNode,
+    *,
+    width: int = 80,
+    colour: bool = False,
+    ascii: bool = False,  # noqa: A002 - the name of the thing
+    path: str | None = None,
+) -> str:
+    """The report of a run as text, ending with a newline.
+
+    Args:
+        root: The result, from an APP, MULTI_RUN or RUN node downwards.
+        width: No line but the path is wider, in columns; below 40 it is taken as 40.
+        colour: Whether to use ANSI escape codes.
+        ascii: Whether the stream carries ASCII characters only.
+        path: The result's file: the last line, alone and never broken.
+    """
+    page = Page(width, colour=colour, ascii_only=ascii)
+    runs = root.find(NodeType.RUN)
+    if not runs:
+        sections = [[page.rule(root.id, "no run was recorded", RED)]]
+    elif len(runs) > 1:
+        sections = _of_rounds(page, root, runs)
+    else:
+        sections = _of_run(page, root.id, runs[0])
+    if path is not None:
+        sections.append([page.clean(path)])
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def _of_run(page: Page, name: str, run: DataNode) -> list[list[str]]:
+    return [
+        _head(page, name, run),
+        answer(page, run),
+        device_table(page, run),
+        figures(page, run),
+        region_table(page, run),
+        _sampler(page, run),
+        _warnings(page, run),
+    ]
+
+
+def _of_rounds(page: Page, root: DataNode, runs: list[DataNode]) -> list[list[str]]:
+    """Several rounds: means first, then one line a round; devices and regions of each are in the file."""
+    whole = next(iter(root.find(NodeType.MULTI_RUN)), root)
+    failed = [run for run in runs if _fate(run)[1] is RED]
+    fate = f"{len(runs)} rounds" + (f", {len(failed)} failed" if failed else "")
+    return [
+        [page.rule(root.id, fate, RED if failed else GREEN)],
+        answer(page, whole),
+        round_table(page, runs),
+        figures(page, whole),
+        _warnings(page, runs[0]),
+    ]
+
+
+def _head(page: Page, name: str, run: DataNode) -> list[str]:
+    fate, code = _fate(run)
+    runtime = metric_of(run, "runtime_s")
+    right = fate if runtime.value is None else f"{form.duration(runtime.value)}{page.clean(' · ')}{fate}"
+    lines = [page.rule(name, right, code)]
+    command = run.metadata.get("command")
+    if command:
+        text = command if isinstance(command, str) else " ".join(str(part) for part in command)
+        lines.append(page.paint("  " + page.shorten(page.clean(text), page.width - 2), DIM))
+    return lines
+
+
+def _fate(run: DataNode) -> tuple[str, str]:
+    """How the application ended, and the colour of that."""
+    number = run.metadata.get("signal")
+    if number is not None:
+        known = {int(s): s.name for s in signal.Signals}
+        return f"killed by {known.get(int(number), f'signal {number}')}", RED
+    code = run.metadata.get("exit_code")
+    if code is None:
+        return "end not recorded", RED
+    return f"exit code {code}", RED if code else GREEN
+
+
+def _sampler(page: Page, run: DataNode) -> list[str]:
+    """What watching cost, always: a line that people learn to look past until it says something."""
+    cost, missed = metric_of(run, "overhead_cpu_s"), metric_of(run, "missed_ticks")
+    if cost.value is None:
+        return page.paragraph(f"Sampler: {form.show(cost).value}", DIM)
+    runtime = metric_of(run, "runtime_s").value
+    share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime else ""
+    period = run.metadata.get("period_ns")
+    every = f", read every {form.number(period / 1e9, 's')}" if period else ""
+    text = f"Sampler: {form.number(cost.value, 's')} of CPU time{share}{every}, {_ticks(missed)}"
+    return page.paragraph(text, YELLOW if missed.value else DIM)
+
+
+def _ticks(missed: Metric) -> str:
+    if missed.value is None:
+        return "missed reads not counted"
+    return f"{missed.value:,.0f} missed" if missed.value else "none missed"
+
+
+def _warnings(page: Page, run: DataNode) -> list[str]:
+    lines: list[str] = []
+    for text in dict.fromkeys(_texts_of_warnings(run)):
+        lines += page.paragraph(text, YELLOW, first="! ")
+    return lines
+
+
+def _texts_of_warnings(run: DataNode) -> Iterator[str]:
+    for node in run.find(NodeType.NODE):
+        if node.metadata.get("cut"):
+            yield f"The recording of {node.id} ends before the application did: {node.metadata['cut']}"
+        for missing in node.metadata.get("missing", ()):
+            remedy = missing.get("remedy")
+            yield f"{missing['what']}: {missing['reason']}" + (f". {remedy}" if remedy else "")

@@ -1,0 +1,128 @@
+"""Result trees written by hand, as the analysis would give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
+
+MEASURED, ESTIMATED, MIXED = Provenance.MEASURED, Provenance.ESTIMATED, Provenance.MIXED
+
+
+def joules(value: float, lower: float, upper: float, provenance: Provenance = MEASURED, **more: Any) -> Metric:
+    return Metric(value, "J", lower, upper, provenance, **more)
+
+
+def energy_sensor(id_: str, energy: Metric, seconds: float, **facts: Any) -> DataNode:
+    power = Metric.absent("W", "no energy")
+    if energy.value is not None and energy.lower is not None and energy.upper is not None:
+        low, value, high = (x / seconds for x in (energy.lower, energy.value, energy.upper))
+        power = Metric(value, "W", low, high, energy.provenance)
+    metadata = {"provenance": energy.provenance.value, "reads": 47, "failed_reads": 0, **facts}
+    return DataNode(id_, NodeType.SENSOR, {"energy_j": energy, "power_w": power}, metadata=metadata)
+
+
+def run_node(metrics: dict[str, Metric], *sensors: DataNode, **facts: Any) -> DataNode:
+    host = {key: facts.pop(key) for key in ("missing", "cut") if key in facts}
+    group = DataNode("cpu", NodeType.DEVICE_GROUP, nodes=list(sensors))
+    node = DataNode(facts.pop("host", "node01"), NodeType.NODE, nodes=[group], metadata=host)
+    regions = facts.pop("regions", [])
+    metadata = {"exit_code": 0, "signal": None, "period_ns": 100_000_000, "command": ["python", "heat.py"]}
+    return DataNode("0", NodeType.RUN, metrics, [node], {**metadata, **facts}, regions)
+
+
+def tree(name: str, *runs: DataNode) -> DataNode:
+    rounds = DataNode("first", NodeType.MULTI_RUN, dict(runs[0].metrics) if runs else {}, list(runs))
+    return DataNode(name, NodeType.APP, dict(rounds.metrics), [rounds])
+
+
+def common(runtime_s: float = 4.512) -> dict[str, Metric]:
+    """Metrics that are the same in all trees: no energy."""
+    return {
+        "runtime_s": Metric(runtime_s, "s"),
+        "cpu_util_percent": Metric(93.42, "%"),
+        "gpu_util_percent": Metric.absent("%", "no GPU found"),
+        "memory_peak_b": Metric(851_443_712, "B", scope=Scope.APPLICATION, method="the application's processes"),
+        "gpu_memory_peak_b": Metric.absent("B", "no GPU found"),
+        "disk_read_b": Metric(12_900_000, "B"),
+        "disk_write_b": Metric(1_290_000_000, "B"),
+        "net_recv_b": Metric(1_234, "B"),
+        "net_sent_b": Metric(0, "B"),
+        "cost": Metric.absent("1", "no price given", Scope.APPLICATION),
+        "overhead_cpu_s": Metric(0.0452, "s", scope=Scope.SAMPLER),
+        "missed_ticks": Metric(0, "1", scope=Scope.SAMPLER),
+    }
+
+
+def measured(regions: list[Region] | None = None) -> DataNode:
+    world = "world average 473 g/kWh, no place given; PUE 1"
+    share = "by CPU time, between the CPUs' capacity and what was busy"
+    metrics = common() | {
+        "energy_j": joules(412.34, 404.2, 420.4),
+        "power_w": Metric(91.39, "W", 89.6, 93.2),
+        "energy_share_j": joules(381.2, 301.4, 402.9, ESTIMATED, scope=Scope.APPLICATION, method=share),
+        "co2e_kg": Metric(5.42e-5, "kg", 2.1e-5, 9.1e-5, ESTIMATED, method=world),
+        "cost": Metric(3.436e-5, "EUR", 3.37e-5, 3.51e-5, method="0.30 EUR/kWh"),
+    }
+    package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
+    core = energy_sensor("rapl:core", joules(201.3, 197.1, 205.6), 4.512, not_added="inside package-0")
+    dram = energy_sensor("rapl:dram", joules(30.24, 29.1, 31.2), 4.512, failed_reads=3)
+    return tree("heat", run_node(metrics, package, core, dram, regions=regions or SOME_REGIONS))
+
+
+def region(name: str, calls: int, seconds: float, energy: Metric, rank: int = 0) -> Region:
+    return Region(name, rank, calls, {"runtime_s": Metric(seconds, "s"), "energy_j": energy})
+
+
+SOME_REGIONS = [
+    region("setup", 1, 0.1204, joules(9.5, 3.1, 18.4)),
+    region("solve", 1, 4.101, joules(388.1, 371.2, 405.0)),
+    region("solve.step", 1_200, 3.812, joules(361.4, 320.2, 402.1)),
+    region("checkpoint", 3, 0.0123, joules(1.12, 0.0, 19.0)),
+]
+
+
+def estimated() -> DataNode:
+    model = "model: 4 CPUs at 0.5 to 3.5 W idle, 2 to 12 W active each; see docs"
+    metrics = common() | {
+        "energy_j": joules(45.2, 12.1, 158.0, ESTIMATED, method=model),
+        "power_w": Metric(10.02, "W", 2.68, 35.02, ESTIMATED),
+        "energy_share_j": joules(31.0, 5.0, 120.0, ESTIMATED, scope=Scope.APPLICATION),
+        "co2e_kg": Metric(4.8e-6, "kg", 1.2e-6, 1.7e-5, ESTIMATED, method="Germany, 344 g/kWh (2024); PUE 1.2"),
+    }
+    cpu = energy_sensor("estimate:cpu", joules(41.0, 11.0, 150.0, ESTIMATED), 4.512)
+    dram = energy_sensor("estimate:dram", joules(4.2, 1.1, 8.0, ESTIMATED), 4.512)
+    remedy = "`perun-like setup` prints what grants it for good."
+    missing = [{"backend": "rapl", "what": "CPU and DRAM energy", "reason": "permission denied", "remedy": remedy}]
+    regions = [region("main", 1, 4.5, joules(45.0, 12.0, 157.0, ESTIMATED))]
+    return tree("train", run_node(metrics, cpu, dram, missing=missing, regions=regions))
+
+
+def without_data() -> DataNode:
+    """The sampler died: the application ran all the same."""
+    names = (
+        "energy_j",
+        "power_w",
+        "energy_share_j",
+        "cpu_util_percent",
+        "disk_read_b",
+        "disk_write_b",
+        "net_recv_b",
+    )
+    reason = "the sampler ended by itself after 0.3 s (killed by SIGKILL)"
+    metrics = {name: Metric.absent("J", reason) for name in (*names, "net_sent_b", "co2e_kg", "overhead_cpu_s")}
+    metrics["missed_ticks"] = Metric.absent("1", reason)
+    return tree("crash", run_node(common() | metrics, exit_code=None, signal=11, cut=reason))
+
+
+def partial() -> DataNode:
+    """One of the devices could not be read to the end."""
+    energy = joules(382.1, 375.0, 389.2, MIXED, missing=("rapl:dram",))
+    gone = Metric.absent("J", "reads failed from 2.1 s on: No such device")
+    metrics = measured().nodes[0].nodes[0].metrics | {
+        "energy_j": energy,
+        "power_w": Metric(84.7, "W", 83.1, None, MIXED, missing=("rapl:dram",)),
+        "missed_ticks": Metric(12, "1", scope=Scope.SAMPLER),
+    }
+    package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
+    return tree("heat", run_node(metrics, package, energy_sensor("rapl:dram", gone, 4.512), exit_code=3))
