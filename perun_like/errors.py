@@ -2,17 +2,21 @@
 
 ::
 
-    PerunError                 exit code 1: something of ours went wrong
-    ├── InputError             exit code 2: what was asked for can't be done; the message says what is allowed
-    │   ├── ConfigError        a key or value in a file, the environment or on the command line
-    │   └── ProgramNotFound    the script, module or executable to profile doesn't exist
-    ├── SamplerError           the sampling process couldn't start or has died
-    └── FileError              a results file is damaged, truncated or not ours
+    PerunError                       exit code 1: something of ours went wrong
+    ├── InputError                   exit code 2: what was asked for can't be done; the message says what is allowed
+    │   ├── ConfigError              a key or value in a file, the environment or on the command line
+    │   ├── ProgramNotFoundError     exit code 2: the script to profile doesn't exist
+    │   └── CannotExecuteError       exit code 127 or 126, as of a shell: no such program, or not executable
+    ├── SamplerError                 the sampling process couldn't start or has died
+    └── FileError                    a results file is damaged, truncated or not ours
 
 Every message names what was wrong, what is allowed, and what to do.
 """
 
 from __future__ import annotations
+
+import errno
+import os
 
 
 class PerunError(Exception):
@@ -31,8 +35,17 @@ class ConfigError(InputError):
     """An unknown key or a wrong value in a configuration file, ``PERUN_*`` or an option."""
 
 
-class ProgramNotFound(InputError):
-    """The script, module or executable to profile doesn't exist."""
+class ProgramNotFoundError(InputError):
+    """The script to profile doesn't exist."""
+
+
+class CannotExecuteError(InputError):
+    """There is no such program, or it may not be executed. ``number`` is the errno."""
+
+    def __init__(self, program: str, number: int) -> None:
+        super().__init__(f"can't execute {program}: {os.strerror(number)}")
+        self.number = number
+        self.exit_code = 127 if number == errno.ENOENT else 126
 
 
 class SamplerError(PerunError):

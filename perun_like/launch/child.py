@@ -10,28 +10,22 @@ import errno
 import os
 import resource
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from perun_like.errors import PerunError
+from perun_like.errors import CannotExecuteError
+
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_NUMBER = struct.Struct("<q")
 _GRACE_S = 0.05  # a child that got the same signal as we did has this long to end of itself
 
 # Signals that end a process unless it says otherwise, and that people and job systems send.
 _RELAYED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU", "SIGPWR", "SIGIO")
-
-
-class CannotExecute(PerunError):
-    """The program exists in name only; ``exit_code`` is what a shell would end with."""
-
-    def __init__(self, program: str, number: int) -> None:
-        super().__init__(f"can't execute {program}: {os.strerror(number)}")
-        self.number = number
-        self.exit_code = 127 if number == errno.ENOENT else 126
 
 
 @dataclass(frozen=True)
@@ -97,23 +91,26 @@ class Child:
         environ: Its environment.
         gate: The open signal gate.
 
+    Attributes:
+        floor_rss_b: What the kernel counts as the child's resident set although it was ours: the copy of us that it was
+            between fork and exec. ``Ending.max_rss_b`` can't be less.
+
     Raises:
-        CannotExecute: there is no such program, or it is not executable.
+        CannotExecuteError: there is no such program, or it is not executable.
     """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], gate: SignalGate) -> None:
         self._gate = gate
         self._die_with_parent = _prctl()
         path = find_executable(argv[0], environ)
-        failure_r, failure_w = os.pipe()
+        report_r, report_w = os.pipe()
         parent = os.getpid()
-        self.floor_rss_b = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self.start_ns = time.monotonic_ns()
         self.pid = os.fork()
         if self.pid == 0:
-            self._become(path, argv, environ, failure_w, parent)
-        os.close(failure_w)
-        self._confirm(argv[0], failure_r)
+            self._become(path, argv, environ, report_w, parent)
+        os.close(report_w)
+        self.floor_rss_b = self._confirm(argv[0], report_r)
 
     def wait(self) -> Ending:
         """Wait until it ends, handing on the signals that were meant for it."""
@@ -144,7 +141,7 @@ class Child:
         return Ending(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, time.monotonic_ns())
 
     def _become(
-        self, path: str, argv: Sequence[str], environ: Mapping[str, str], failure_w: int, parent: int
+        self, path: str, argv: Sequence[str], environ: Mapping[str, str], report_w: int, parent: int
     ) -> None:
         """In the child: turn into the application, or say why not and end."""
         number = errno.ENOEXEC
@@ -153,45 +150,48 @@ class Child:
             self._die_with_parent(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before we asked to die with it
                 os._exit(1)
+            os.write(report_w, _NUMBER.pack(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
             _exec(path, argv, environ)
         except OSError as error:
             number = error.errno or number
         finally:
-            os.write(failure_w, number.to_bytes(4, "little"))
+            os.write(report_w, _NUMBER.pack(number))
             os._exit(127)
 
-    def _confirm(self, program: str, failure_r: int) -> None:
-        failure = os.read(failure_r, 4)  # closed without a word by a successful exec
-        os.close(failure_r)
-        if failure:
+    def _confirm(self, program: str, report_r: int) -> int:
+        """Wait for exec; returns the resident set of the child just before, in bytes."""
+        with open(report_r, "rb") as report:  # closed by a successful exec
+            numbers = [number for (number,) in _NUMBER.iter_unpack(report.read())]
+        if len(numbers) != 1:
             os.waitpid(self.pid, 0)
-            raise CannotExecute(program, int.from_bytes(failure, "little"))
+            raise CannotExecuteError(program, numbers[-1] if numbers else errno.EAGAIN)
+        return int(numbers[0]) * 1024
 
 
 def find_executable(program: str, environ: Mapping[str, str]) -> str:
     """The file that a shell would run for this name.
 
     Raises:
-        CannotExecute: there is none, or none that may be executed.
+        CannotExecuteError: there is none, or none that may be executed.
     """
     candidates = [program] if "/" in program else [f"{d or '.'}/{program}" for d in os.get_exec_path(dict(environ))]
     files = [path for path in candidates if os.path.exists(path)]
     if not files:
-        raise CannotExecute(program, errno.ENOENT)
+        raise CannotExecuteError(program, errno.ENOENT)
     for path in files:
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
-    raise CannotExecute(program, errno.EISDIR if os.path.isdir(files[0]) else errno.EACCES)
+    raise CannotExecuteError(program, errno.EISDIR if os.path.isdir(files[0]) else errno.EACCES)
 
 
 def _exec(path: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
     try:
-        os.execve(path, list(argv), dict(environ))
+        os.execve(path, list(argv), dict(environ))  # noqa: S606 - the user's program, as it was asked for
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
         # A script without a first line that names its interpreter: shells and execvp(3) hand it to sh.
-        os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], dict(environ))
+        os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], dict(environ))  # noqa: S606 - likewise
 
 
 def _prctl() -> Callable[[int, int], int]:
@@ -238,8 +238,6 @@ def hold_standard_streams() -> None:
 
     What fills them is closed on exec, so that the application finds them closed as it would have.
     """
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # the lowest free descriptor: this one
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < 3:
+        pass  # the lowest free descriptor is what open returns: it has filled a gap
+    os.close(fd)

@@ -32,5 +32,5 @@ class Comm:
         if not 0 <= self.rank < self.size or not 0 <= self.local_rank < self.size:
             raise InputError(
                 f"rank {self.rank} (local rank {self.local_rank}) can't be one of {self.size} ranks: ranks count from 0; "
-                "check what set the launcher's environment variables"
+                "check the launcher's environment variables"
             )

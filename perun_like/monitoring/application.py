@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perun_like.errors import InputError, ProgramNotFound
-from perun_like.launch.child import CannotExecute, find_executable
+from perun_like.errors import CannotExecuteError, InputError, ProgramNotFoundError
+from perun_like.launch.child import find_executable
 
 _PYTHON_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 
@@ -39,7 +39,7 @@ class Application:
         Something that isn't a file here but is a command (``perun-like profile python x.py``) is run as that command.
 
         Raises:
-            ProgramNotFound: there is no such file or command.
+            ProgramNotFoundError: there is no such file or command.
             InputError: the file is not Python.
         """
         if not os.path.exists(path):
@@ -65,7 +65,7 @@ class Application:
         """Any program, found as a shell finds it.
 
         Raises:
-            CannotExecute: there is no such program, or it may not be executed.
+            CannotExecuteError: there is no such program, or it may not be executed.
         """
         find_executable(program, environ)
         return cls(_stem(program), (program, *args), environ)
@@ -74,8 +74,8 @@ class Application:
     def _command_meant(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
         try:
             return cls.executable(program, args, environ)
-        except CannotExecute:
-            raise ProgramNotFound(
+        except CannotExecuteError:
+            raise ProgramNotFoundError(
                 f"can't open {program!r}: there is no such file in {os.getcwd()}, and no such command; "
                 "give the path of a Python script, -m MODULE, or -- EXECUTABLE"
             ) from None
@@ -90,7 +90,7 @@ def find_interpreter(environ: Mapping[str, str], python: str | None = None) -> s
     if python is not None:
         try:
             return find_executable(python, environ)
-        except CannotExecute as error:
+        except CannotExecuteError as error:
             raise InputError(f"--python: {error}") from None
     for variable in _PYTHON_ENVIRONMENTS:
         candidate = os.path.join(environ.get(variable) or "", "bin", "python")

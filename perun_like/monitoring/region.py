@@ -40,7 +40,7 @@ class Region:
         self.name = name
         self._ends: list[End | None] = []
 
-    def __enter__(self) -> Region:
+    def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
         self._ends.append(_begin(self.name))
         return self
@@ -72,7 +72,7 @@ def region(name: str) -> Region: ...
 @overload
 def region(name: F) -> F: ...
 def region(name: Any) -> Any:
-    """Name a part of the program: ``@region``, ``@region("name")`` or ``with region("name"):``.
+    """A named part of the program: ``@region``, ``@region("name")`` or ``with region("name"):``.
 
     Without a name a function's qualified name is taken.
     """

@@ -6,7 +6,7 @@ path it inherits in ``PERUN_RUN``:
 * ``marks-<pid>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
   ``stop`` of 0 is a call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other
   bits are the number of the region's name. Rows never used have ``start`` 0.
-* ``names-<pid>``: a line each, counted from 0: a JSON string is the name of the region with the line's number; an object
+* ``names-<pid>``: lines, counted from 0: a JSON string is the name of the region with the line's number; an object
   says how many calls of which regions found no more room in the marks.
 
 Mapped memory is the kernel's from the moment it is stored: however the process dies, its marks are there.
@@ -69,20 +69,18 @@ class Marks:
         self._next_file = _first_free(directory, os.getpid())
         self.files = [self._open_file()]
 
-    def number(self, name: str) -> int:
-        """The number that stands for a region's name in the rows."""
+    def number(self, name: str) -> int | None:
+        """The number that stands for a region's name in the rows; None when it can't be written down."""
         with self._lock:
-            if name not in self.numbers:
-                append_name(self.directory, name)
-                self.numbers[name] = self._next_number
-                self._next_number += 1
-            return self.numbers[name]
+            if name not in self.numbers and self._append(name):
+                self.numbers[name] = self._next_number - 1
+            return self.numbers.get(name)
 
     def begin(self, name: str, resumed: int = 0) -> tuple[MarksFile, int] | None:
         """Mark the beginning of a call; returns where its end goes, None if it was only counted."""
         number = self.numbers.get(name)
-        if number is None:
-            number = self.number(name)
+        if number is None and (number := self.number(name)) is None:
+            return None
         file = self.files[-1]
         row = file.draw()
         while row >= FILE_ROWS:
@@ -119,23 +117,28 @@ class Marks:
         with self._lock:
             calls = self._lost[name] = self._lost.get(name, 0) + 1 - resumed
             if calls & (calls - 1) == 0:
-                append_name(self.directory, {name: calls})
-                self._next_number += 1
+                self._append({name: calls})
+
+    def _append(self, entry: str | dict[str, int]) -> bool:
+        """Add a line to this process's names, in one write so that lines of threads never mix."""
+        path = os.path.join(self.directory, f"names-{os.getpid()}")
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False  # the directory was deleted, say: no marks, and the application never notices
+        try:
+            written = os.write(fd, json.dumps(entry).encode() + b"\n")
+        except OSError:
+            written = 0
+        finally:
+            os.close(fd)
+        self._next_number += bool(written)
+        return bool(written)
 
     def flush(self) -> None:
         """Write down how many calls were only counted."""
         if self._lost:
-            append_name(self.directory, self._lost)
-
-
-def append_name(directory: str, name: str | dict[str, int]) -> None:
-    """Add a line to this process's names, in one write so that lines of threads never mix."""
-    path = os.path.join(directory, f"names-{os.getpid()}")
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, json.dumps(name).encode() + b"\n")
-    finally:
-        os.close(fd)
+            self._append(self._lost)
 
 
 def collect(directory: str, rank: int) -> list[tuple[dict[str, Any], bytes]]:

@@ -49,6 +49,15 @@ class SamplerProcess:
         """Send a message that isn't an event."""
         self._connection.send(type_, **content)
 
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until it can read.
+
+        Raises:
+            SamplerError: it failed, has died, or isn't ready in ``timeout`` seconds.
+        """
+        if not self.ready.wait(timeout):
+            raise SamplerError(f"the sampling process was not ready within {timeout:g} s")
+
     def is_alive(self) -> bool:
         """Whether the process is still running."""
         if self.exitcode is None:

@@ -2,7 +2,7 @@
 
 ======================  =====================================================================
 monitor to sampler      ``prepare`` (what to read, where to write), ``start``, ``watch`` (the
-                        application's pid), ``stop`` (when it ended), ``close``
+                        application has started or ended), ``stop``, ``close``
 sampler to monitor      ``ready``, ``started``, ``stopped``, ``closed``, ``failed``
 ======================  =====================================================================
 

@@ -6,6 +6,7 @@ It is a fresh interpreter that has inherited nothing from the application but it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -13,10 +14,11 @@ import traceback
 from threading import Thread
 from typing import Any
 
+from perun_like.errors import SamplerError
 from perun_like.sampling import marks
 from perun_like.sampling.host import clocks, detach, host_facts, peak_memory_b
 from perun_like.sampling.protocol import Connection, Message
-from perun_like.sampling.spool import FOOTER, HEADER, MARKS, STREAM, Part, Tail
+from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
 from perun_like.sensing.contract import Backend, Context, Missing, Sensor
@@ -38,7 +40,7 @@ class Sampler:
         self._part = Part(order["part"])
         self._missing: list[Missing] = []
         self._sweepers: list[Sweeper] = []
-        self._part.write_json(HEADER, {"run": order["run"], "host": host_facts(), "clocks": clocks()})
+        self._part.write_json(HEADER, {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()})
 
     def prepare(self) -> None:
         """Find what can be read and open it."""
@@ -47,7 +49,7 @@ class Sampler:
         for backend, sensors in found:
             if wanted := [sensor for sensor in sensors if self._is_wanted(sensor, added.not_added)]:
                 self._open(backend, wanted)
-        self._part.write_json(STREAM, {"missing": [missing._asdict() for missing in self._missing]})
+        self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
 
     def start(self) -> None:
         """Sweep everything once; return when that is done."""
@@ -57,9 +59,10 @@ class Sampler:
         for sweeper in self._sweepers:
             sweeper.first_sweep.wait(max(0.0, deadline - time.monotonic()))
 
-    def watch(self, pid: int) -> None:
-        """The application has been started."""
-        self._context.application_pid = pid
+    def watch(self, process: dict[str, Any]) -> None:
+        """The application has been started, or has ended."""
+        self._context.application_pid = process["pid"]
+        self._part.write_json(NOTE, {"process": process})
 
     def stop(self, stop_ns: int) -> None:
         """Sweep everything a last time."""
@@ -84,8 +87,8 @@ class Sampler:
         self.move()
         for rank in sorted(name for name in os.listdir(self._local) if name.isdigit()):
             for facts, rows in marks.collect(os.path.join(self._local, rank), int(rank)):
-                self._part.write_json(MARKS, {**facts, "bytes": len(rows)})
-                self._part.write(MARKS, rows)
+                self._part.write_json(NOTE, {"marks": facts})
+                self._part.write(MARKS, rows, sequence=facts["pid"])
         stats = self._stats()
         self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut})
         self._part.close()
@@ -125,7 +128,7 @@ class Sampler:
         try:
             tail = Tail(os.path.join(self._local, f"tail-{stream}"), len(sensors), rows)
             sweeper = Sweeper(backend, sensors, self._context, period_ns, tail)
-        except Exception as error:  # noqa: BLE001 - opens strangers' backends: one that raises is reported, never fatal
+        except Exception as error:  # noqa: BLE001 - a stranger's backend is reported, never fatal
             self._missing.append(Missing(backend.name, "all sensors", f"{type(error).__name__}: {error}"))
             return
         self._sweepers.append(sweeper)
@@ -171,18 +174,24 @@ def _obey(sampler: Sampler, message: Message, connection: Connection) -> bool:
     kind = message["type"]
     if kind == "prepare":
         sampler.prepare()
-        connection.send("ready")
+        _report(connection, "ready")
     elif kind == "start":
         sampler.start()
-        connection.send("started")
+        _report(connection, "started")
     elif kind == "watch":
-        sampler.watch(message["pid"])
+        sampler.watch(message["process"])
     elif kind == "stop":
         sampler.stop(message["stop_ns"])
-        connection.send("stopped")
+        _report(connection, "stopped")
     elif kind == "close":
-        connection.send("closed", stats=sampler.close(message.get("cut")))
+        _report(connection, "closed", stats=sampler.close(message.get("cut")))
     return bool(kind == "close")
+
+
+def _report(connection: Connection, type_: str, **content: Any) -> None:
+    # A monitor that is gone is noticed when its pipe ends, after everything it said has been done.
+    with contextlib.suppress(SamplerError):
+        connection.send(type_, **content)
 
 
 def main() -> None:
@@ -191,6 +200,6 @@ def main() -> None:
     try:
         detach()
         serve(connection)
-    except Exception as error:  # noqa: BLE001 - a process edge: the monitor is told, with the traceback
-        connection.send("failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    except Exception as error:  # a process edge: the monitor is told, with the traceback
+        _report(connection, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise SystemExit(1) from error

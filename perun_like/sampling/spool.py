@@ -16,6 +16,8 @@ sequence number is in the part already has been moved.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import mmap
 import os
@@ -27,7 +29,7 @@ from typing import Any, NamedTuple
 
 from perun_like.errors import FileError
 
-HEADER, STREAM, ROWS, MARKS, FOOTER = range(1, 6)
+HEADER, STREAM, ROWS, MARKS, NOTE, FOOTER = range(1, 7)
 MASK_BITS = 63  # sensors whose validity fits in one signed word
 
 _FRAME_MAGIC = b"PRF1"
@@ -175,6 +177,8 @@ class Part:
         """
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""

@@ -23,7 +23,9 @@ class Sweeper:
         failure: Why it gave up; None while all is well.
     """
 
-    def __init__(self, backend: Backend, sensors: Sequence[Sensor], context: Context, period_ns: int, tail: Tail) -> None:
+    def __init__(
+        self, backend: Backend, sensors: Sequence[Sensor], context: Context, period_ns: int, tail: Tail
+    ) -> None:
         self.sensors = tuple(sensors)
         self.period_ns = period_ns
         self.tail = tail

@@ -1,0 +1,156 @@
+"""``perun-like profile``: run a program, measure it, show the report, end as the program ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from perun_like.config import OPTIONS, Settings, resolve
+from perun_like.errors import InputError
+from perun_like.launch.child import end_like, original_environ
+from perun_like.launch.comm import Comm
+from perun_like.model.node import DataNode
+from perun_like.monitoring.application import Application
+from perun_like.monitoring.monitor import PerunMonitor
+from perun_like.monitoring.status import MonitorStatus
+from perun_like.sensing.discovery import backend_specs, select
+from perun_like.store.place import new_run_id
+
+_EXIT_CODES = {MonitorStatus.FILE_NOT_FOUND: 127, MonitorStatus.MPI_ERROR: 2}
+_NO_PROGRAM = "what shall be profiled? Give a SCRIPT, -m MODULE, or -- EXECUTABLE"
+
+
+class Program(NamedTuple):
+    """What follows our own options: which kind of program, which one, and its arguments."""
+
+    kind: str
+    target: str
+    args: tuple[str, ...]
+
+
+class ProfileCommand(click.Command):
+    """A command whose options end where the program begins, as ``python``'s do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split the program off; the rest are our options."""
+        valued = {name for param in self.params if not getattr(param, "is_flag", False) for name in param.opts}
+        ours, ctx.obj = split_program(args, valued)
+        return super().parse_args(ctx, ours)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What the usage line says after the options."""
+        return [*super().collect_usage_pieces(ctx), "(SCRIPT | -m MODULE | -- EXECUTABLE) [ARGS]..."]
+
+
+def split_program(args: list[str], valued: set[str]) -> tuple[list[str], Program | None]:
+    """Our options, and the program that follows them; None if there is none.
+
+    Args:
+        args: The command line.
+        valued: Those of our options that take a value.
+    """
+    at = 0
+    while at < len(args):
+        word, rest = args[at], args[at + 1 :]
+        if word == "--" or word == "-m":
+            kind = "executable" if word == "--" else "module"
+            return args[:at], Program(kind, rest[0], tuple(rest[1:])) if rest else None
+        if word.startswith("-m") and not word.startswith("--"):
+            return args[:at], Program("module", word[2:], tuple(rest))
+        if word == "-" or not word.startswith("-"):
+            return args[:at], Program("script", word, tuple(rest))
+        at += 2 if word in valued else 1
+    return args, None
+
+
+def _options(command: click.Command) -> click.Command:
+    """Give a command the options that the configuration declares."""
+    for option in OPTIONS:
+        command.params.append(
+            click.Option(
+                [option.flag, option.field],
+                help=option.help,
+                metavar=option.metavar or None,
+                multiple=option.multiple,
+                is_flag=option.is_flag,
+                flag_value=False if option.is_flag else None,
+                default=None,
+                type=click.UNPROCESSED if option.is_flag else str,
+            )
+        )
+    return command
+
+
+@click.command(cls=ProfileCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def profile(ctx: click.Context, /, **options: Any) -> None:
+    """Run a program and tell what it used.
+
+    The program has the same output, exit code and nearly the same time as without; the report goes to stderr, the
+    data to DIR/NAME/ID.h5. Every option can also be set in perun.toml or as PERUN_... in the environment.
+    """
+    if ctx.obj is None:
+        raise click.UsageError(_NO_PROGRAM, ctx)
+    settings = resolve(os.getcwd(), os.environ, options)
+    _check_before_start(settings)
+    environ = original_environ()
+    application = _application(ctx.obj, environ, settings)
+    backends = select(backend_specs(sys.path), settings.backend)
+    monitor = PerunMonitor(application, Comm(), backends, {}, settings)
+    try:
+        status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
+    finally:
+        monitor.close()
+    _show(monitor, tree, settings)
+    if monitor.ending is None:
+        sys.exit(_EXIT_CODES.get(status, 1))
+    end_like(monitor.ending)
+
+
+def _application(program: Program, environ: dict[str, str], settings: Settings) -> Application:
+    if program.kind == "executable":
+        return Application.executable(program.target, program.args, environ)
+    make = Application.module if program.kind == "module" else Application.script
+    return make(program.target, program.args, environ, settings.python)
+
+
+def _check_before_start(settings: Settings) -> None:
+    """What would only be found wrong at the end is checked now."""
+    if settings.country is not None:
+        from perun_like.analysis.emissions import find_place
+
+        find_place(settings.country)
+    directory = os.path.dirname(settings.json or "") or "."
+    if settings.json not in (None, "-") and not os.access(directory, os.W_OK):
+        raise InputError(f"--json {settings.json}: the directory does not exist or can't be written")
+
+
+def _show(monitor: PerunMonitor, tree: DataNode | None, settings: Settings) -> None:
+    """Report and JSON. Nothing here may change how the program's end is told to our caller."""
+    try:
+        if tree is not None and settings.json is not None:
+            from perun_like.report.json import write
+
+            write(tree, settings.json)
+        if monitor.problem is not None:
+            click.echo(f"perun-like: {monitor.problem}", err=True)
+        if tree is not None and settings.report and sys.stderr is not None:
+            click.echo(_report(tree, monitor.path), err=True, nl=False)
+    except OSError as error:  # a closed stderr, a full disk
+        with_reason = f"perun-like: the report could not be written: {error}"
+        os.write(2, with_reason.encode() + b"\n") if settings.report else None
+
+
+def _report(tree: DataNode, path: str | None) -> str:
+    from perun_like.report.text import render
+
+    terminal = sys.stderr.isatty()
+    encoding = (sys.stderr.encoding or "ascii").lower()
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return render(tree, colour=colour, path=path, ascii=not encoding.startswith("utf"))
+
+
+_options(profile)

@@ -1,0 +1,19 @@
+"""``perun-like recover``: make the results file of a run that was cut short."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("parts", nargs=-1, required=True, metavar="DIR.parts...")
+def recover(parts: tuple[str, ...]) -> None:
+    """Make the results file of runs that were cut short.
+
+    A run whose profiler was killed leaves a directory RUN.parts; everything that was sampled until then is in it.
+    """
+    from perun_like.monitoring.results import recover as recover_run
+
+    for directory in parts:
+        _, path = recover_run(directory)
+        click.echo(path)

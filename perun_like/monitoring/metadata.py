@@ -1,0 +1,28 @@
+"""Facts about a run that go beside its figures."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from perun_like import __version__
+from perun_like.config import Settings
+from perun_like.monitoring.application import Application
+
+# The only parts of the environment that are stored.
+_SCHEDULER_VARIABLES = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_JOB_PARTITION", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+
+
+def run_metadata(app: Application, config: Settings) -> dict[str, Any]:
+    """What was run, with which settings, and where each of them came from; ready for JSON."""
+    settings = {key: value for key, value in asdict(config).items() if key != "origins"}
+    command = {"command": list(app.argv), "interpreter": app.interpreter} if config.command else {}
+    return {
+        **command,
+        "software_version": __version__,
+        "period_ns": config.period_ns,
+        "settings": settings,
+        "origins": dict(config.origins),
+        "scheduler": {name: os.environ[name] for name in _SCHEDULER_VARIABLES if name in os.environ},
+    }

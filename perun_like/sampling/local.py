@@ -1,0 +1,34 @@
+"""The directory of a run in its host's own memory: the sampler's tails and the application's marks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+
+def make_local_directory(token: str, rank: int = 0) -> str:
+    """A new private directory with one for the rank's marks in it; returns the path of the run's directory.
+
+    It is in memory (``/dev/shm``) where there is some to be had, else among temporary files.
+
+    Raises:
+        OSError: it can't be created, or another user owns the place.
+    """
+    root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - private
+    ours = os.path.join(root, f"perun-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(ours, 0o700)
+    status = os.lstat(ours)
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:
+        raise PermissionError(errno.EACCES, "exists, but is not a private directory of this user", ours)
+    path = os.path.join(ours, token)
+    os.mkdir(path, 0o700)
+    os.mkdir(marks_directory(path, rank), 0o700)
+    return path
+
+
+def marks_directory(local: str, rank: int) -> str:
+    """Where the processes of a rank write their marks: the value of ``PERUN_RUN`` in their environment."""
+    return os.path.join(local, str(rank))

@@ -1,0 +1,164 @@
+"""From what samplers left to one recording: the same for a run that ended well and for one that was cut.
+
+A run in progress is the directory ``<run id>.parts`` beside the file it will become, with one part a host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from perun_like.errors import FileError
+from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Stream
+from perun_like.sampling import marks, spool
+from perun_like.sampling.spool import Frame
+from perun_like.sensing.contract import Missing, Sensor
+
+
+def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Recording:
+    """The recording of a run from the parts of its hosts.
+
+    Args:
+        parts_directory: ``<run id>.parts``.
+        metadata: Facts about the run that its parts don't know.
+
+    Raises:
+        FileError: there is no part here that can be read.
+    """
+    paths = sorted(_parts(parts_directory))
+    if not paths:
+        raise FileError(f"{parts_directory} holds no part of a run: it is not a .parts directory, or nothing was sampled")
+    parts = [_Part(path) for path in paths]
+    processes = tuple(process for part in parts for process in part.processes())
+    run, first = parts[0].run, parts[0]
+    window_ns = _window(processes, parts)
+    return Recording(
+        name=run["name"],
+        run_id=run["run_id"],
+        started_unix_ns=first.clocks["realtime_ns"] + window_ns[0] - first.clocks["monotonic_ns"],
+        window_ns=window_ns,
+        hosts=tuple(part.recording(window_ns[1]) for part in parts),
+        processes=processes,
+        metadata={**run["metadata"], **(metadata or {})},
+    )
+
+
+def _parts(directory: str) -> list[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        raise FileError(f"can't read {directory}: {error.strerror}") from error
+    return [os.path.join(directory, name) for name in names if name.endswith(".part")]
+
+
+def _window(processes: Iterable[Process], parts: Iterable[_Part]) -> tuple[int, int]:
+    starts = [process.start_ns for process in processes]
+    stops = [process.stop_ns for process in processes]
+    if not starts:  # cut before the application was started
+        now_ns = min(part.clocks["monotonic_ns"] for part in parts)
+        return now_ns, now_ns
+    return min(starts), max(stops)
+
+
+class _Part:
+    """One part file, decoded."""
+
+    def __init__(self, path: str) -> None:
+        self._frames = list(spool.frames(path))
+        if not self._frames or self._frames[0].kind != spool.HEADER:
+            raise FileError(f"{path} is damaged at its very beginning, or is not a part of a perun_like run")
+        header = json.loads(self._frames[0].payload)
+        self.run: dict[str, Any] = header["run"]
+        self.clocks: dict[str, int] = header["clocks"]
+        self._header = header
+        self._notes = self._json(spool.NOTE)
+        footers = self._json(spool.FOOTER)
+        self._footer: dict[str, Any] | None = footers[0] if footers else None
+        if self._footer is None:
+            self._add_leftovers(header["local"])
+        self._streams = [self._stream(frame) for frame in self._frames if frame.kind == spool.STREAM]
+
+    def processes(self) -> list[Process]:
+        """The last that was heard of each process."""
+        heard: dict[int, dict[str, Any]] = {}
+        for note in self._notes:
+            if "process" in note:
+                heard[note["process"]["pid"]] = note["process"]
+        return [Process(**{"stop_ns": self._last_ns(), **facts}) for facts in heard.values()]
+
+    def recording(self, stop_ns: int) -> HostRecording:
+        """The host's share of the run."""
+        missing = [Missing(**entry) for note in self._notes for entry in note.get("missing", ())]
+        footer = self._footer or {"stats": {}, "cut": "the sampling process was killed"}
+        for backend, reason in footer["stats"].get("failures", {}).items():
+            missing.append(Missing(backend, "samples from some moment on", reason))
+        return HostRecording(
+            host={**self._header["host"], "clocks": [self.clocks, footer.get("clocks")]},
+            streams=tuple(self._streams),
+            missing=tuple(missing),
+            regions=tuple(self._region_calls(stop_ns)),
+            stats=footer["stats"],
+            cut=footer["cut"],
+        )
+
+    def _json(self, kind: int) -> list[dict[str, Any]]:
+        return [json.loads(frame.payload) for frame in self._frames if frame.kind == kind]
+
+    def _stream(self, frame: Frame) -> Stream:
+        facts = json.loads(frame.payload)
+        sensors = tuple(Sensor(**sensor) for sensor in facts["sensors"])
+        words = spool.row_words(len(sensors))
+        rows = b"".join(f.payload for f in self._frames if f.kind == spool.ROWS and f.stream == frame.stream)
+        table = np.frombuffer(rows[: len(rows) // (8 * words) * 8 * words], "<i8").reshape(-1, words).T
+        first = 2 + spool.mask_words(len(sensors))
+        masks = [table[2 + i // spool.MASK_BITS] >> (i % spool.MASK_BITS) & 1 for i in range(len(sensors))]
+        return Stream(
+            backend=facts["backend"],
+            period_ns=facts["period_ns"],
+            sensors=sensors,
+            t0_ns=np.ascontiguousarray(table[0]),
+            t1_ns=np.ascontiguousarray(table[1]),
+            raw=np.ascontiguousarray(table[first:]),
+            valid=np.array(masks, bool).reshape(len(sensors), -1),
+        )
+
+    def _last_ns(self) -> int:
+        return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
+
+    def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
+        rows = {frame.sequence: frame.payload for frame in self._frames if frame.kind == spool.MARKS}
+        for note in self._notes:
+            if "marks" in note:
+                facts = note["marks"]
+                table = np.frombuffer(rows.get(facts["pid"], b""), "<i8").reshape(-1, marks.ROW_WORDS).T
+                table = table[:, table[2] != 0]
+                yield RegionCalls(
+                    pid=facts["pid"],
+                    rank=facts["rank"],
+                    names=tuple(facts["names"]),
+                    region=table[0] >> 1,
+                    thread=table[1].copy(),
+                    start_ns=table[2].copy(),
+                    stop_ns=np.where(table[3] == 0, stop_ns, table[3]),
+                    resumed=(table[0] & 1).astype(bool),
+                    lost_calls=facts["lost"],
+                )
+
+    def _add_leftovers(self, local: str) -> None:
+        """What the sampler had not moved to the part yet when it was killed, if this is its host."""
+        moved = {frame.stream: frame.sequence for frame in self._frames if frame.kind == spool.ROWS}
+        for frame in [frame for frame in self._frames if frame.kind == spool.STREAM]:
+            with contextlib.suppress(OSError):  # another host, or rebooted since
+                for sequence, rows in spool.tail_segments(os.path.join(local, f"tail-{frame.stream}")):
+                    if sequence > moved.get(frame.stream, 0):
+                        self._frames.append(Frame(spool.ROWS, frame.stream, sequence, rows))
+        with contextlib.suppress(OSError):
+            for rank in sorted(name for name in os.listdir(local) if name.isdigit()):
+                for facts, rows in marks.collect(os.path.join(local, rank), int(rank)):
+                    self._notes.append({"marks": facts})
+                    self._frames.append(Frame(spool.MARKS, 0, facts["pid"], rows))
