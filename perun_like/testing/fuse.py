@@ -18,7 +18,8 @@ from perun_like.testing.fuse_nodes import Directory, File, Node, Symlink
 _LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _RELEASE = 1, 2, 3, 5, 14, 15, 17, 18
 _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS, _INTERRUPT, _DESTROY = 26, 27, 28, 29, 34, 36, 38
 _BATCH_FORGET = 42
-_DIRECT_IO = 1  # FOPEN_DIRECT_IO: every read reaches us
+# FOPEN_DIRECT_IO: every read reaches us. FOPEN_NOFLUSH: a close doesn't, and thus works after our end.
+_OPEN_FLAGS = 1 | 1 << 5
 _PROTOCOL = 7, 31  # the newest whose structs are those below; kernels speak older ones too
 _MAX_WRITE = 4096
 _BUFFER_B = 1 << 16
@@ -194,7 +195,7 @@ class Server:
             raise OSError(errno.EISDIR, "not a file")
         self._handles += 1
         self._opened[self._handles] = _Opened(node)
-        return _OPEN_OUT.pack(self._handles, _DIRECT_IO, 0)
+        return _OPEN_OUT.pack(self._handles, _OPEN_FLAGS, 0)
 
     def _check_readable(self, node: Node, uid: int) -> None:
         if node.gone():

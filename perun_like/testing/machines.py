@@ -19,7 +19,7 @@ def two_socket_server(seed: int = 0, register_bits: int = 32) -> Machine:
 
 def laptop(seed: int = 0) -> Machine:
     """One package with core and uncore, and psys, which contains the package and the rest of the board."""
-    core: Power = RandomWalk(1, 25, 7 * _MS, seed, stride_w=6)
+    core: Power = RandomWalk(1, 23, 7 * _MS, seed, stride_w=6)
     uncore: Power = SquareWave(0.5, 3, 90 * _MS)
     package = Sum([core, uncore, Constant(1.5)])
     return Machine(
