@@ -93,7 +93,9 @@ def _values(path: str) -> dict[str, Any] | None:
 
 def _table(path: str, content: bytes) -> dict[str, Any] | None:
     """Our table of a ``pyproject.toml``; None if it has none."""
-    tools = _toml(path, content).get("tool", {})
+    tools = _toml(path, content).get("tool")
+    if not isinstance(tools, dict):
+        return None
     if "perun_like" in tools:
         raise ConfigError(f"{path}: unknown table [tool.perun_like]: did you mean [tool.perun-like]?")
     table = tools.get("perun-like")

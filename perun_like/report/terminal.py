@@ -1,0 +1,42 @@
+"""What a stream can show: its width, colour, characters."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from perun_like.model.node import DataNode
+from perun_like.report.text import render
+
+WIDEST = 100  # wider lines are harder to read, not easier
+_NEEDED = "±µ·…─█▏"
+
+
+def text_for(stream: TextIO, root: DataNode, *, path: str | None = None, colour: bool | None = None) -> str:
+    """The report as fits a stream.
+
+    Colour: as asked, else on a terminal without ``NO_COLOR`` (https://no-color.org) that isn't ``dumb``. Width: the
+    terminal's up to 100 columns, else 80. Characters: ASCII where the stream's encoding lacks ours.
+    """
+    terminal = stream.isatty()
+    if colour is None:
+        colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return render(
+        root, width=_width(stream) if terminal else 80, colour=colour, ascii=not _carries(stream.encoding), path=path
+    )
+
+
+def _width(stream: TextIO) -> int:
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 80
+    return min(columns, WIDEST) if columns > 0 else 80  # a terminal may not know: 0
+
+
+def _carries(encoding: str | None) -> bool:
+    try:
+        _NEEDED.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
