@@ -129,6 +129,8 @@ def _end(value: float, unit: str, significant: int, rounding: _Rounding) -> _Ste
 def _step(value: float, step: tuple[float, str], significant: int, rounding: _Rounding) -> _Step:
     scale, symbol = step
     scaled = value / scale
+    if symbol.endswith("B"):
+        significant = max(significant, _exponent(scaled) + 1)  # 1023 KiB is below 1 MiB: not 1020 KiB
     place = _exponent(scaled) - significant + 1
     quotient = scaled / 10.0**place
     whole = round(quotient)

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+NARROWEST = 60  # a page is never narrower: a figure with its bounds and its origin needs this
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 _ASCII = {"±": "+/-", "µ": "u", "…": "...", "·": "-", "─": "-", "█": "#"}
 
@@ -35,7 +36,7 @@ class Page:
     """What lines may look like: their width in columns, with colour or not, of ASCII only or not."""
 
     def __init__(self, width: int = 80, *, colour: bool = False, ascii_only: bool = False) -> None:
-        self.width = max(width, 40)
+        self.width = max(width, NARROWEST)
         self.colour = colour
         self.ascii_only = ascii_only
 

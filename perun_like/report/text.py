@@ -28,7 +28,7 @@ def render(
 
     Args:
         root: The result, from an APP, MULTI_RUN or RUN node downwards.
-        width: No line but the path is wider, in columns; below 40 it is taken as 40.
+        width: No line but the path is wider, in columns; below 60 it is taken as 60.
         colour: Whether to use ANSI escape codes.
         ascii: Whether the stream carries ASCII characters only.
         path: The result's file: the last line, alone and never broken.
