@@ -91,7 +91,8 @@ def _mount_by_helper(mountpoint: str) -> int:
             command, env=environment, pass_fds=[theirs.fileno()], check=False, capture_output=True, text=True
         )
         if result.returncode != 0:
-            raise FuseUnavailableError(f"{helper} failed ({result.stderr.strip()})", "run as root")
+            reason = f"{helper} failed ({result.stderr.strip()})"
+            raise FuseUnavailableError(reason, f"let this user read and write {_DEVICE}, or run as root")
         _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
     os.set_inheritable(descriptors[0], False)
     return descriptors[0]

@@ -51,7 +51,8 @@ class Power(ABC):
 
     def spec(self) -> dict[str, Any]:
         """This function as plain JSON values; :func:`from_spec` restores it."""
-        return {"kind": self.kind} | {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]  # every subclass is a dataclass
+        return {"kind": self.kind} | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from perun_like.testing.clock import ManualClock
 from perun_like.testing.machine import Machine, Zone
 
 _GROUPS = {"dram": "dram", "psys": "platform"}
+_CEILING_W = 2000.0  # of a zone without constraints
 _Sweep: TypeAlias = tuple[int, int, list[int | None]]  # time before, time after, values
 UNREAD = -1  # stands where nothing was read: no counter shows it, so an analysis that uses it is found out
 
 
 def sensors_of(machine: Machine, paths: Sequence[str] | None = None) -> tuple[Sensor, ...]:
     """The sensors that a perfectly informed backend would find, in the order of ``paths`` (default: all)."""
-    zones = machine.zones if paths is None else [machine.zone(path) for path in paths]
-    return tuple(_sensor(machine, zone) for zone in zones)
+    return tuple(_sensor(machine, zone) for zone in _zones(machine, paths))
 
 
 def record(
@@ -57,7 +57,7 @@ def record(
         raise InputError(f"period_ns={period_ns} must be positive")
     random = Random(seed)  # noqa: S311 - must be repeatable, not secret
     sensors = sensors_of(machine, paths)
-    zones = [machine.zone(sensor.identity) for sensor in sensors]
+    zones = _zones(machine, paths)
     clock = ManualClock(start_ns)
     sweeps: list[_Sweep] = []
     for grid_ns in range(start_ns, stop_ns + 1, period_ns):
@@ -69,6 +69,10 @@ def record(
         kept = [None if random.random() < dropped else value for value in values]
         sweeps.append((t0_ns, clock(), kept))
     return _stream(sensors, period_ns, sweeps)
+
+
+def _zones(machine: Machine, paths: Sequence[str] | None) -> Sequence[Zone]:
+    return machine.zones if paths is None else [machine.zone(path) for path in paths]
 
 
 def _read(zone: Zone, machine: Machine, clock: ManualClock, read_ns: int, random: Random) -> int | None:
@@ -101,9 +105,10 @@ def _stream(sensors: tuple[Sensor, ...], period_ns: int, sweeps: list[_Sweep]) -
 
 def _sensor(machine: Machine, zone: Zone) -> Sensor:
     domain = zone.name.split("-", 1)[0]
-    same_name = [other for other in machine.zones if other.name == zone.name]
+    identity = _identity(machine, zone)
+    mmio = "mmio:" if zone.control_type.endswith("mmio") else ""
     return Sensor(
-        id=f"rapl:{zone.name}" if len(same_name) == 1 else f"rapl:{zone.name}@{zone.path}",
+        id=f"rapl:{mmio}{identity}",
         backend="rapl",
         group=_GROUPS.get(domain, "cpu"),
         quantity="energy",
@@ -115,9 +120,23 @@ def _sensor(machine: Machine, zone: Zone) -> Sensor:
         resolution=-(-zone.unit_nj // 1000),
         tick_ns=zone.tick_ns,
         lag_ns=zone.lag_ns,
-        ceiling=zone.max_power_w,
+        ceiling=_CEILING_W if zone.max_power_w is None else zone.max_power_w,
         domain=domain,
-        identity=zone.path,
-        parent=zone.parent,
+        identity=identity,
+        parent=_parent(machine, zone, domain),
         source=f"simulated {zone.path}/energy_uj",
     )
+
+
+def _identity(machine: Machine, zone: Zone) -> str:
+    """What is counted, whichever interface it is read through: ``package-0``, ``package-0/core``."""
+    return zone.name if zone.parent is None else f"{machine.zone(zone.parent).name}/{zone.name}"
+
+
+def _parent(machine: Machine, zone: Zone, domain: str) -> str | None:
+    """What contains it. Memory is listed inside its package, but isn't part of it; a platform contains packages."""
+    if domain in ("dram", "psys"):
+        return None
+    if zone.parent is not None:
+        return machine.zone(zone.parent).name
+    return next((other.name for other in machine.zones if other.name == "psys"), None)

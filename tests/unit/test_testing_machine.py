@@ -169,9 +169,9 @@ def test_record_samples_the_counters_between_the_two_times_of_a_sweep() -> None:
     assert (stream.t1_ns - stream.t0_ns == 8 * 30_000).all()
     late_ns = stream.t0_ns - (1_001 * S + 10 * MS * np.arange(201))
     assert 0 <= late_ns.min() < late_ns.max() <= 2 * MS
-    for row, sensor in enumerate(stream.sensors):
+    for row, zone in enumerate(machine.zones):
         for t0, t1, raw in zip(stream.t0_ns, stream.t1_ns, stream.raw[row], strict=True):
-            low, high = (machine.counter_uj(sensor.identity, int(t)) for t in (t0, t1))
+            low, high = (machine.counter_uj(zone.path, int(t)) for t in (t0, t1))
             assert low <= raw <= high
 
 
@@ -199,10 +199,17 @@ def test_record_skips_grid_points_that_pass_during_a_blocked_read() -> None:
 
 
 def test_sensors_tell_what_a_zone_is() -> None:
-    package, core, *_ = sensors_of(machines.laptop())
+    package, core, _, psys = sensors_of(machines.laptop())
     assert (package.id, package.domain, package.group) == ("rapl:package-0", "package", "cpu")
-    assert package.parent is None
-    assert (core.domain, core.parent, core.ceiling) == ("core", "intel-rapl:0", None)
+    assert (package.parent, psys.parent) == ("psys", None)
+    assert (core.id, core.domain, core.parent) == ("rapl:package-0/core", "core", "package-0")
     assert package.modulus == 2**32 * 61_035 // 1000
     assert package.modulus is not None
     assert package.modulus - 262_143_328_850 == 61
+
+
+def test_sensors_of_one_thing_have_one_identity() -> None:
+    msr, mmio = sensors_of(machines.mmio_laptop())
+    assert msr.id != mmio.id
+    assert msr.identity == mmio.identity
+    assert len({sensor.id for sensor in sensors_of(machines.two_socket_server())}) == 8
