@@ -336,3 +336,40 @@ def test_a_user_who_may_not_mount_is_told_so() -> None:
 
 def test_the_server_needs_no_numpy() -> None:
     _run(sys.executable, "-c", "import sys, perun_like.testing.powercap; assert 'numpy' not in sys.modules")
+
+
+def test_an_ordinary_user_mounts_through_the_helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    helper = tmp_path / "fusermount3"
+    helper.write_text(
+        f"#!{sys.executable}\n"
+        "import os, socket, sys\n"
+        "if sys.argv[-1] == '/forbidden':\n"
+        "    sys.exit('fusermount3: not today')\n"
+        "print(sys.argv, file=open(__file__ + '.arguments', 'w'))\n"
+        "ours = socket.socket(fileno=int(os.environ['_FUSE_COMMFD']))\n"
+        "socket.send_fds(ours, [b'x'], [os.open(__file__, os.O_RDONLY)])\n"
+    )
+    helper.chmod(0o755)
+
+    def refuse(_mountpoint: str) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mounting, "_mount_ourselves", refuse)
+    descriptor = mounting.mount(str(tmp_path))
+    assert os.path.samestat(os.fstat(descriptor), helper.stat())
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+    assert f"'--', '{tmp_path}']" in Path(f"{helper}.arguments").read_text()
+    with pytest.raises(FuseUnavailableError, match="not today"):
+        mounting.mount("/forbidden")
+
+
+def _documented_programs() -> list[str]:
+    text = Path(__file__).parents[2].joinpath("docs", "simulated_machine.md").read_text(encoding="utf-8")
+    return [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+
+
+@pytest.mark.parametrize("program", _documented_programs())
+def test_what_the_documentation_shows_works(program: str) -> None:
+    _run(sys.executable, "-W", "error", "-c", program)
