@@ -29,7 +29,9 @@ MEMORY_W_PER_GB: Range = (0.03, 0.392, 0.8)
 TDP_IDLE: Range = (0.05, 0.15, 0.5)
 TDP_ACTIVE: Range = (0.45, 0.85, 0.8)  # on top of idle: full load is from 50 to 130 % of the TDP
 
-_SOURCE = "Cloud Carbon Footprint 0.15.0 (Apache-2.0), from SPECpower_ssj2008"
+_SOURCE = "Cloud Carbon Footprint 0.15.0 (Apache-2.0)"
+_CPU_SOURCE = f"{_SOURCE}, from results of SPECpower_ssj2008"
+_DRAM_SOURCE = f"{_SOURCE}, from makers' figures"
 _TICK_NS = 10_000_000  # the kernel accounts CPU time at its own tick, at most this long
 
 
@@ -91,8 +93,9 @@ def _cpu_model(cpus: int, context: Context) -> dict[str, Any]:
     if tdp_w is None:
         idle_w = [cpus * watts for watts in IDLE_W_PER_CPU]
         active_w_per_cpu = list(ACTIVE_W_PER_CPU)
-        source = _SOURCE
-        text = f"{cpus} logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers; --cpu-tdp narrows it"
+        source = _CPU_SOURCE
+        text = f"{cpus} logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers"
+        text += "" if is_virtual(context) else "; --cpu-tdp narrows it"
     else:
         idle_w = [tdp_w * share for share in TDP_IDLE]
         active_w_per_cpu = [tdp_w * share / cpus for share in TDP_ACTIVE]
@@ -114,8 +117,8 @@ def _dram(memory_b: int, context: Context) -> Sensor:
         "idle_w": [gigabytes * watts for watts in MEMORY_W_PER_GB],
         "active_w_per_cpu": [0.0, 0.0, 0.0],
         "memory_b": memory_b,
-        "source": _SOURCE,
-        "text": f"{gigabytes:.3g} GB of memory at 0.392 W/GB, busy or not{_of_what(context, 'the memory')}",
+        "source": _DRAM_SOURCE,
+        "text": f"{gigabytes:.3g} GB of memory at 0.392 W/GB, busy or idle{_of_what(context, 'the memory')}",
     }
     return _sensor("dram", "dram", model, 1.0, 0.0)
 
