@@ -1,0 +1,149 @@
+"""The monitor's states, events and results, each reached for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perun_like import Application, MonitorStatus, PerunMonitor
+from perun_like.config import resolve
+from perun_like.errors import InputError
+from perun_like.launch.comm import Comm
+from perun_like.model.node import NodeType, Provenance
+from perun_like.sampling.process import SamplerProcess
+from perun_like.sensing.discovery import backend_specs
+
+Monitor = Callable[..., PerunMonitor]
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Monitor:
+    """Make a monitor for a one-line script."""
+
+    def make(source: str = "pass", comm: Comm | None = None, backends: dict[str, str] | None = None) -> PerunMonitor:
+        path = tmp_path / "script.py"
+        path.write_text(source)
+        config = resolve(str(tmp_path), {}, {"output": str(tmp_path / "results")})
+        app = Application.script(str(path), (), dict(os.environ), sys.executable)
+        specs = backend_specs(sys.path) if backends is None else backends
+        return PerunMonitor(app, comm or Comm(), specs, {}, config)
+
+    return make
+
+
+def test_setup_then_processing_then_closed(monitor: Monitor) -> None:
+    m = monitor()
+    assert m.status is MonitorStatus.SETUP
+    status, tree, result = m.run_application("1")
+    assert (status, m.status, result) == (MonitorStatus.PROCESSING, MonitorStatus.PROCESSING, 0)
+    assert tree is not None
+    assert [node.type for node in tree.walk()][:4] == [NodeType.APP, NodeType.MULTI_RUN, NodeType.RUN, NodeType.NODE]
+    m.close()
+    assert m.status is MonitorStatus.CLOSED
+    m.close()
+
+
+def test_ready_and_running_are_passed_through(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[MonitorStatus] = []
+    monkeypatch.setattr(PerunMonitor, "status", property(lambda self: passed[-1], lambda self, s: passed.append(s)))
+    monitor().run_application("1")
+    assert passed == [
+        MonitorStatus.SETUP,
+        MonitorStatus.READY,
+        MonitorStatus.RUNNING,
+        MonitorStatus.PROCESSING,
+        MonitorStatus.PROCESSING,
+    ]
+
+
+def test_events_and_queue_belong_to_a_spawned_process(monitor: Monitor) -> None:
+    m = monitor()
+    m.run_application("1")
+    assert isinstance(m.perunSP, SamplerProcess)
+    assert all(event.is_set() for event in (m.sp_ready_event, m.start_event, m.stop_event, m.close_event) if event)
+    assert None not in (m.sp_ready_event, m.start_event, m.stop_event, m.close_event, m.queue)
+    m.close()
+    assert not m.perunSP.is_alive()
+    assert m.perunSP.exitcode == 0
+
+
+@pytest.mark.parametrize(("source", "result"), [("raise SystemExit(7)", 7), ("1 / 0", 1)])
+def test_a_failing_script_is_a_script_error_with_data(monitor: Monitor, source: str, result: int) -> None:
+    status, tree, code = monitor(source).run_application("1")
+    assert (status, code) == (MonitorStatus.SCRIPT_ERROR, result)
+    assert tree is not None
+
+
+def test_a_killed_script_gives_its_signal(monitor: Monitor) -> None:
+    status, _, code = monitor("import os; os.kill(os.getpid(), 9)").run_application("1")
+    assert (status, code) == (MonitorStatus.SCRIPT_ERROR, -signal.SIGKILL)
+
+
+def test_a_program_that_is_not_there(monitor: Monitor, tmp_path: Path) -> None:
+    config = resolve(str(tmp_path), {}, {"output": str(tmp_path / "results")})
+    app = Application("gone", (str(tmp_path / "gone"),), {})
+    m = PerunMonitor(app, Comm(), {}, {}, config)
+    assert m.run_application("1") == (MonitorStatus.FILE_NOT_FOUND, None, None)
+    assert "No such file" in (m.problem or "")
+    m.close()
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+@pytest.mark.parametrize("comm", [Comm(rank=4, size=4), Comm(rank=-1, size=2), Comm(rank=0, size=1, local_rank=3)])
+def test_a_contradictory_rank_is_an_mpi_error(monitor: Monitor, comm: Comm, tmp_path: Path) -> None:
+    m = monitor(f"open({str(tmp_path / 'ran')!r}, 'w')", comm)
+    assert m.run_application("1") == (MonitorStatus.MPI_ERROR, None, None)
+    assert "ranks count from 0" in (m.problem or "")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_sampler_that_cannot_start_leaves_the_program_alone(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perun_like.sampling.process._BOOT", "raise SystemExit('broken')")
+    status, tree, code = monitor("raise SystemExit(3)").run_application("1")
+    assert (status, code) == (MonitorStatus.SP_ERROR, 3)
+    assert tree is not None
+    (run,) = tree.find(NodeType.RUN)
+    assert run.metrics["energy_j"].provenance is Provenance.MISSING
+    assert "sampling process has died" in (run.metrics["energy_j"].reason or "")
+    assert run.metrics["runtime_s"].value is not None
+
+
+def test_a_result_that_cannot_be_saved_is_our_error_and_keeps_the_samples(monitor: Monitor, tmp_path: Path) -> None:
+    destination = tmp_path / "results/script/1.h5"
+    m = monitor(f"import os; os.mkdir({str(destination)!r})")
+    status, _, code = m.run_application("1")
+    assert (status, code) == (MonitorStatus.PERUN_ERROR, 0)
+    assert "perun-like recover" in (m.problem or "")
+    assert list(tmp_path.rglob("*.part"))
+
+
+def test_without_recording_nothing_is_written(monitor: Monitor, tmp_path: Path) -> None:
+    assert monitor("raise SystemExit(5)").run_application("1", record=False) == (MonitorStatus.SCRIPT_ERROR, None, 5)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_taken_run_id_is_refused_before_anything_runs(monitor: Monitor, tmp_path: Path) -> None:
+    first = monitor()
+    first.run_application("same")
+    assert first.path is not None
+    before = Path(first.path).read_bytes()
+    with pytest.raises(InputError, match="taken"):
+        monitor(f"open({str(tmp_path / 'ran')!r}, 'w')").run_application("same")
+    assert Path(first.path).read_bytes() == before
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_broken_backend_is_reported_and_the_others_are_read(monitor: Monitor) -> None:
+    specs = {**backend_specs(sys.path), "broken": "no_such_module:Backend"}
+    _, tree, _ = monitor(backends=specs).run_application("1")
+    assert tree is not None
+    (node,) = tree.find(NodeType.NODE)
+    assert any(entry["backend"] == "broken" for entry in node.metadata["missing"])
+    assert [s.id for s in tree.find(NodeType.SENSOR) if s.id.startswith("memory:")]

@@ -1,0 +1,185 @@
+"""Signals, terminals and kills: what reaches the program, how we end, and what is left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import perun_like
+from conftest import PERUN, Run
+from perun_like.model.node import NodeType
+
+Script = Callable[[str], str]
+WAITS = "import signal, sys; print('ready', flush=True); signal.pause()\n"
+
+
+@pytest.fixture
+def started(tmp_path: Path, clean_environ: dict[str, str]) -> Callable[..., Any]:
+    """Start ``perun-like profile`` and wait until its program says that it is ready."""
+
+    @contextmanager
+    def start(source: str, *options: str, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
+        (tmp_path / "script.py").write_text(source)
+        command = [PERUN, "profile", *options, "script.py"]
+        arguments: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=tmp_path, env=clean_environ, **{**arguments, **kwargs})
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    return start
+
+
+def child_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The watched program."""
+    (child,) = [c for c in psutil.Process(process.pid).children() if "script.py" in c.cmdline()]
+    return child
+
+
+def sampler_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The sampling process."""
+    (sampler,) = [c for c in psutil.Process(process.pid).children() if "script.py" not in c.cmdline()]
+    return sampler
+
+
+def result_in(directory: Path) -> perun_like.DataNode:
+    (path,) = directory.glob("perun_results/script/*.h5")
+    return perun_like.load(str(path))
+
+
+def test_a_signal_sent_to_us_alone_reaches_the_program(started: Callable[..., Any], tmp_path: Path) -> None:
+    source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(9))\n" + WAITS
+    with started(source) as process:
+        os.kill(process.pid, signal.SIGUSR1)
+        _, report = process.communicate(timeout=30)
+        assert process.returncode == 9
+        assert report.splitlines()[-1].endswith(".h5")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM])
+def test_we_end_by_the_signal_that_ended_the_program(
+    started: Callable[..., Any], tmp_path: Path, number: signal.Signals
+) -> None:
+    source = "import signal, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+    with started(source + f"signal.signal({int(number)}, signal.SIG_DFL)\n" + WAITS) as process:
+        os.kill(process.pid, number)
+        process.communicate(timeout=30)
+        assert process.returncode == -number
+    (run,) = result_in(tmp_path).find(NodeType.RUN)
+    assert run.metadata["signal"] == number
+
+
+def test_the_terminal_s_interrupt_is_seen_once(tmp_path: Path, clean_environ: dict[str, str]) -> None:
+    (tmp_path / "script.py").write_text(
+        "import signal\nboth = {signal.SIGINT}\nsignal.pthread_sigmask(signal.SIG_BLOCK, both)\nprint('ready', flush=True)\n"
+        "signal.sigwait(both)\nprint('a second one:', signal.sigtimedwait(both, 0.3))\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execve(PERUN, [PERUN, "profile", "script.py"], clean_environ)
+    screen = b""
+    while b"ready" not in screen:
+        screen += os.read(terminal, 1024)
+    os.write(terminal, b"\x03")
+    while chunk := _read(terminal):
+        screen += chunk
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"a second one: None" in screen
+    assert b".h5" in screen.splitlines()[-1]
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1024)
+    except OSError:  # the other end has closed
+        return b""
+
+
+def test_a_stopped_group_stops_and_continues_as_one(started: Callable[..., Any], tmp_path: Path) -> None:
+    source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n" + WAITS
+    with started(source, start_new_session=True) as process:
+        child = child_of(process)
+        os.killpg(process.pid, signal.SIGSTOP)
+        assert os.waitid(os.P_PID, process.pid, os.WSTOPPED) is not None
+        assert child.status() == psutil.STATUS_STOPPED
+        os.killpg(process.pid, signal.SIGCONT)
+        os.kill(child.pid, signal.SIGUSR1)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_the_program_dies_with_us_and_nothing_is_lost(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
+    with started(WAITS, "--run-id", "cut") as process:
+        child, sampler = child_of(process), sampler_of(process)
+        os.kill(process.pid, signal.SIGKILL)
+        assert psutil.wait_procs([child, sampler], timeout=5)[1] == []
+    parts = tmp_path / "perun_results/script/cut.parts"
+    recovered = perun("recover", str(parts))
+    assert recovered.returncode == 0, recovered.stderr
+    assert recovered.stdout.strip().endswith("cut.h5")
+    assert not parts.exists()
+    (run,) = result_in(tmp_path).find(NodeType.RUN)
+    assert run.metrics["runtime_s"].value > 0
+    again = perun("report", str(tmp_path / "perun_results/script/cut.h5"))
+    assert "the profiler was killed" in again.stdout
+
+
+def test_the_program_outlives_the_sampler_and_the_report_says_so(started: Callable[..., Any], tmp_path: Path) -> None:
+    source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(4))\n" + WAITS
+    with started(source) as process:
+        sampler_of(process).kill()
+        os.kill(child_of(process).pid, signal.SIGUSR1)
+        _, report = process.communicate(timeout=30)
+        assert process.returncode == 4
+        assert "sampling process" in report
+    (run,) = result_in(tmp_path).find(NodeType.RUN)
+    assert run.metadata["exit_code"] == 4
+
+
+def test_killing_the_whole_group_leaves_readable_parts(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
+    with started(WAITS, "--run-id", "cut", start_new_session=True) as process:
+        sampler = sampler_of(process)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert psutil.wait_procs([sampler], timeout=5)[1] == []
+    assert perun("recover", "perun_results/script/cut.parts").returncode == 0
+
+
+def test_killing_everything_leaves_readable_parts(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
+    with started("from perun_like import region\nregion('r').__enter__()\n" + WAITS, "--run-id", "cut") as process:
+        sampler = sampler_of(process)
+        sampler.suspend()
+        for victim in (sampler, child_of(process)):
+            victim.kill()
+        process.kill()
+        process.wait()
+    assert perun("recover", "perun_results/script/cut.parts").returncode == 0
+    (run,) = result_in(tmp_path).find(NodeType.RUN)
+    assert [region.name for region in run.regions] == ["r"]
+
+
+def test_a_run_in_progress_is_not_recovered(started: Callable[..., Any], perun: Run) -> None:
+    with started(WAITS, "--run-id", "on"):
+        refused = perun("recover", "perun_results/script/on.parts")
+        assert refused.returncode == 1
+        assert "still being written" in refused.stderr
+
+
+def test_a_background_job_of_a_shell_ignores_the_interrupt_as_before(perun: Run, script: Script, tmp_path: Path) -> None:
+    script("import signal; print(signal.getsignal(signal.SIGINT))")
+    line = f"{PERUN} profile --no-report script.py & wait"
+    ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == "1\n"  # SIG_IGN
