@@ -14,6 +14,8 @@ import pytest
 PERUN = str(Path(sys.executable).with_name("perun-like"))
 PYTHON = Path(PERUN).read_text().splitlines()[0].removeprefix("#!")  # the interpreter that programs get by default
 
+TREES = Path(__file__).with_name("fixtures") / "trees"
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -45,3 +47,31 @@ def script(tmp_path: Path) -> Callable[[str], str]:
         return name
 
     return write
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a machine of ``tests/fixtures/trees`` as files and return the directory with its proc and sys."""
+
+    def write(name: str) -> Path:
+        root = folder = tmp_path / name
+        for line in (TREES / f"{name}.tree").read_text().splitlines():
+            if line.startswith("["):
+                folder = root / line.strip("[]")
+            elif line and not line.startswith("#"):
+                plant_one(folder, line)
+        return root
+
+    return write
+
+
+def plant_one(folder: Path, line: str) -> None:
+    """One line of a tree: a file with its text, a link, or an empty directory."""
+    path, link, target = line.partition(" -> ")
+    name, _, text = line.partition(": ")
+    place = folder / (path if link else name)
+    (place if line.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+    if link:
+        place.symlink_to(target)
+    elif not line.endswith("/"):
+        place.write_text(text.replace("\\n", "\n").replace("\\t", "\t"))
