@@ -60,7 +60,7 @@ def show(metric: Metric) -> Shown:
     known = digits(float(metric.value), lower, upper)
     if metric.provenance is Provenance.ESTIMATED and (lower is None or upper is None):
         known = 2
-    value = _nearest(float(metric.value), metric.unit, known)
+    value = _end(float(metric.value), metric.unit, known, round, keep_place=known < _EXACT_DIGITS)
     return Shown(str(value), _bounds(metric, value))
 
 
@@ -113,20 +113,23 @@ def _nearest(value: float, unit: str, significant: int) -> _Step:
     return _end(value, unit, significant, round)
 
 
-def _end(value: float, unit: str, significant: int, rounding: _Rounding) -> _Step:
-    """The value in the first unit whose rounded figure is below the next unit: 1.000 J, never 1000 mJ."""
+def _end(value: float, unit: str, significant: int, rounding: _Rounding, *, keep_place: bool = False) -> _Step:
+    """The value in the first unit whose rounded figure is below the next unit: 1.000 J, never 1000 mJ.
+
+    ``keep_place``: 9.97 with two digits is 10.0, where its uncertainty begins, and not 10.
+    """
     steps = _STEPS.get(unit, ((1.0, unit),))
     if value == 0:
         return _Step("0", unit if unit != "1" else "", 1.0, 0)
-    chosen = _step(value, steps[0], significant, rounding)
+    chosen = _step(value, steps[0], significant, rounding, keep_place=keep_place)
     for step in steps[1:]:
         if abs(float(chosen.text)) * chosen.scale < step[0] * (1 - 1e-12):
             break
-        chosen = _step(value, step, significant, rounding)
+        chosen = _step(value, step, significant, rounding, keep_place=keep_place)
     return chosen
 
 
-def _step(value: float, step: tuple[float, str], significant: int, rounding: _Rounding) -> _Step:
+def _step(value: float, step: tuple[float, str], significant: int, rounding: _Rounding, *, keep_place: bool) -> _Step:
     scale, symbol = step
     scaled = value / scale
     if symbol.endswith("B"):
@@ -136,14 +139,15 @@ def _step(value: float, step: tuple[float, str], significant: int, rounding: _Ro
     whole = round(quotient)
     if abs(quotient - whole) > 1e-9 * abs(quotient):  # closer, it is that number in binary
         whole = rounding(quotient)
-    place += abs(whole) == 10**significant  # 9.996 has become 10.00, which is 10.0
-    figure = whole * 10.0 ** (_exponent(scaled) - significant + 1)
+    figure = whole * 10.0**place
+    if abs(whole) == 10**significant and not keep_place:
+        place += 1  # 9.996 has become 10.00, which is 10.0
     return _Step(_fixed(figure, place), symbol, scale, place)
 
 
 def _exponent(value: float) -> int:
     """Power of ten of the first digit; 0 for 0."""
-    return int(f"{abs(value):.15e}".partition("e")[2])
+    return int(f"{abs(value):.12e}".partition("e")[2])
 
 
 def _fixed(value: float, place: int) -> str:

@@ -141,7 +141,7 @@ def test_the_printed_interval_contains_the_computed_one(value: float, below: flo
 def test_a_printed_uncertainty_is_not_blown_up(value: float, share: float) -> None:
     half = value * share
     low, high = interval(form.show(Metric(value, "J", value - half, value + half)))
-    assert high - low <= 2 * half * 1.25 + 0.002 * value
+    assert high - low <= 2 * half * 1.35 + 0.002 * value
 
 
 @given(positive, st.floats(1e-6, 0.9))
