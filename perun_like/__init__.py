@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from perun_like.errors import PerunError
     from perun_like.model.node import DataNode, Metric
     from perun_like.monitoring.application import Application
-    from perun_like.monitoring.monitor import MonitorStatus, PerunMonitor
+    from perun_like.monitoring.monitor import PerunMonitor
     from perun_like.monitoring.region import region
+    from perun_like.monitoring.status import MonitorStatus
     from perun_like.store.reader import load
 
 __version__ = "0.1.0"
@@ -19,7 +20,7 @@ _HOMES = {
     "Application": "perun_like.monitoring.application",
     "DataNode": "perun_like.model.node",
     "Metric": "perun_like.model.node",
-    "MonitorStatus": "perun_like.monitoring.monitor",
+    "MonitorStatus": "perun_like.monitoring.status",
     "PerunError": "perun_like.errors",
     "PerunMonitor": "perun_like.monitoring.monitor",
     "load": "perun_like.store.reader",

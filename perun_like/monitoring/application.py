@@ -34,7 +34,7 @@ class Application:
     def script(
         cls, path: str, args: Sequence[str], environ: Mapping[str, str], python: str | None = None
     ) -> Application:
-        """A Python file, or a directory or archive that Python can run.
+        """A Python file, a directory or archive that Python can run, or ``-`` for the standard input.
 
         Something that isn't a file here but is a command (``perun-like profile python x.py``) is run as that command.
 
@@ -42,9 +42,9 @@ class Application:
             ProgramNotFoundError: there is no such file or command.
             InputError: the file is not Python.
         """
-        if not os.path.exists(path):
+        if path != "-" and not os.path.exists(path):
             return cls._command_meant(path, args, environ)
-        if (kind := _foreign_kind(path)) is not None:
+        if path != "-" and (kind := _foreign_kind(path)) is not None:
             raise InputError(
                 f"{path} is not a Python file but {kind}: to profile an executable, write "
                 f"perun-like profile -- {_as_command(path)}"
@@ -126,5 +126,7 @@ def _as_command(path: str) -> str:
 
 def _stem(path: str) -> str:
     """The name under which results of this path are filed."""
-    name = os.path.basename(os.path.normpath(os.path.abspath(path)))
+    if path == "-":
+        return "stdin"
+    name = os.path.basename(os.path.abspath(path))
     return (name[:-3] if name.endswith(".py") else name).lstrip(".") or "program"
