@@ -1,0 +1,148 @@
+"""Counters without their wraps: how much was counted since the first read, and where that isn't known.
+
+A counter of a :class:`~perun_like.model.recording.Stream` is a row of raw integers that start again at the
+modulus. Reads that failed are passed over: the counter went on meanwhile. A step between two reads is *missing*,
+and counts as 0, if it could have wrapped more than once (``ceiling x gap >= modulus``), if it is more than the
+ceiling allows, or if the counter went back although it doesn't wrap: it was reset, or shows nonsense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perun_like.model.recording import Bools, Int64s, Stream
+from perun_like.sensing.contract import COUNTER, Sensor
+from perun_like.units import NS_PER_S
+
+# Of an energy counter that wraps and names no ceiling, in watts: more than any one device draws.
+_SAFE_CEILING_W = 5000.0
+_KERNEL_ROUNDING_J = 1e-6  # the kernel prints whole microjoules
+_CPU_TIME_FIELDS = 5  # busy time is the sum of that many numbers in /proc/stat, each cut to whole ticks
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One counter, unwrapped. All arrays are int64 and have one element a successful read.
+
+    Attributes:
+        t0_ns, t1_ns: Just before and just after each read. Counters that were read together share these arrays.
+        units: Raw units counted since the first read, without those of missing steps.
+        wraps: Wraps since the first read.
+        gaps: Missing steps since the first read.
+        missing: Whether the step from the read before is missing; False for the first.
+        failed: Reads that failed or showed what the counter can't show.
+    """
+
+    sensor: Sensor
+    t0_ns: Int64s
+    t1_ns: Int64s
+    units: Int64s
+    wraps: Int64s
+    gaps: Int64s
+    missing: Bools
+    failed: int
+
+    @property
+    def reads(self) -> int:
+        """Successful reads."""
+        return len(self.units)
+
+    @property
+    def uncertainty(self) -> float:
+        """By how much the difference of two reads may be off, in the sensor's unit: one step, and rounding."""
+        return uncertainty(self.sensor)
+
+    @property
+    def last(self) -> float | None:
+        """All that was counted from the first read to the last, in the sensor's unit; None without reads."""
+        return float(self.units[-1]) * self.sensor.scale if self.reads else None
+
+
+def uncertainty(sensor: Sensor) -> float:
+    """By how much the difference of two reads of a counter may be off, in its unit."""
+    step = sensor.resolution * sensor.scale
+    if sensor.unit == "J":
+        return step + _KERNEL_ROUNDING_J
+    return step * _CPU_TIME_FIELDS if sensor.quantity == "cpu_busy" else step
+
+
+def counters(stream: Stream) -> list[Counter]:
+    """The counters of a stream, unwrapped, in the order of its sensors; gauges are left out."""
+    times: dict[bytes, tuple[Int64s, Int64s]] = {}
+    found: list[Counter] = []
+    for sensor, raw, valid in zip(stream.sensors, stream.raw, stream.valid, strict=True):
+        if sensor.kind != COUNTER:
+            continue
+        usable = valid & _possible(sensor, raw)
+        key = usable.tobytes()
+        if key not in times:  # counters with the same rows share their times: they are looked up once for all
+            times[key] = (stream.t0_ns[usable], stream.t1_ns[usable])
+        found.append(unwrap(sensor, *times[key], raw[usable], failed=int(np.sum(~usable))))
+    return found
+
+
+def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: Int64s, failed: int = 0) -> Counter:
+    """One counter from its successful reads.
+
+    Args:
+        sensor: Its modulus, resolution, tick, lag and ceiling are used.
+        t0_ns: Time just before each read, int64, shape (reads,), ascending.
+        t1_ns: Time just after each read, in the same way.
+        raw: Raw values, int64, shape (reads,).
+        failed: How many reads failed, kept for the record.
+    """
+    step = np.diff(raw)
+    wrapped = step < 0
+    if sensor.modulus is not None:
+        step = np.where(wrapped, step + sensor.modulus, step)
+    missing = _missing(sensor, t1_ns[1:] - t0_ns[:-1], step)
+    return Counter(
+        sensor=sensor,
+        t0_ns=t0_ns,
+        t1_ns=t1_ns,
+        units=_cumulated(np.where(missing, 0, step), len(raw)),
+        wraps=_cumulated(wrapped & ~missing, len(raw)),
+        gaps=_cumulated(missing, len(raw)),
+        missing=np.concatenate([np.zeros(min(len(raw), 1), np.bool_), missing]),
+        failed=failed,
+    )
+
+
+def _possible(sensor: Sensor, raw: Int64s) -> Bools:
+    """Which values the counter can show at all."""
+    if sensor.modulus is None:
+        return np.asarray(raw >= 0)
+    return np.asarray((raw >= 0) & (raw < sensor.modulus))
+
+
+def _missing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
+    """Which steps say nothing: more than the ceiling allows, ambiguous, or backwards."""
+    most = _most(sensor, span_ns)
+    if sensor.modulus is None:
+        return np.asarray((step < 0) | (step > most))
+    ambiguous = most >= sensor.modulus if np.isfinite(most).all() else np.zeros(len(step), np.bool_)
+    return np.asarray(ambiguous | (step > most))
+
+
+def _most(sensor: Sensor, span_ns: Int64s) -> NDArray[np.float64]:
+    """The most that can be counted between two reads, in raw units; infinite if there is no ceiling.
+
+    What the first read shows may be a tick and a lag old already, while the second may show this instant.
+    """
+    ceiling = sensor.ceiling
+    if ceiling is None and sensor.modulus is not None and sensor.unit == "J":
+        ceiling = _SAFE_CEILING_W
+    if ceiling is None:
+        return np.full(len(span_ns), np.inf)
+    longest_s = (span_ns + sensor.tick_ns + sensor.lag_ns) / NS_PER_S
+    return np.asarray((ceiling * longest_s + uncertainty(sensor)) / sensor.scale)
+
+
+def _cumulated(steps: NDArray[np.int64] | Bools, reads: int) -> Int64s:
+    """Running sums with a 0 before the first step."""
+    total = np.zeros(reads, np.int64)
+    np.cumsum(steps, out=total[1:])
+    return total
