@@ -40,7 +40,17 @@ def device_table(page: Page, run: DataNode) -> list[str]:
     rows.sort(key=lambda row: row[0])  # stable: only moves those outside the total to the end
     cells = [_header("Device", ">energy", "", ">power", "from"), *(row[1] for row in rows)]
     lines = _folded(page, page.table(cells, flexible=len(cells[0]) - 1), "devices")
-    return lines + _gone(page, run)
+    return lines + _models(page, run) + _gone(page, run)
+
+
+def _models(page: Page, run: DataNode) -> list[str]:
+    """What estimates assume."""
+    texts: dict[str, None] = {}
+    for sensor in run.find(NodeType.SENSOR):
+        text = (sensor.metadata.get("model") or {}).get("text")
+        if text and sensor.metrics.get("energy_j", _NOTHING).value is not None:
+            texts[f"{_name(sensor)} estimated from {text}"] = None
+    return [line for text in texts for line in page.paragraph(text, DIM, indent="    ")]
 
 
 def _gone(page: Page, run: DataNode) -> list[str]:
@@ -64,7 +74,9 @@ def _device(sensor: DataNode, prefix: str) -> tuple[bool, list[Cell]]:
     outside = facts.get("not_added")
     codes = (DIM,) if outside else ()
     backend = sensor.id.partition(":")[0]
-    origin = f"{energy.provenance.value}, {backend}"
+    origin = (
+        f"{energy.provenance.value} by a model" if backend == "estimate" else f"{energy.provenance.value}, {backend}"
+    )
     if energy.value is None:
         origin = "missing"
     elif outside:

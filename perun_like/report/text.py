@@ -124,8 +124,9 @@ def _warnings(page: Page, run: DataNode) -> list[str]:
 
 def _texts_of_warnings(run: DataNode) -> Iterator[str]:
     for node in run.find(NodeType.NODE):
-        if node.metadata.get("cut"):
-            yield f"The recording of {node.id} ends before the application did: {node.metadata['cut']}"
+        cut = node.metadata.get("cut")
+        if cut:
+            yield f"The recording of {node.id} is incomplete: {cut}"
         for missing in node.metadata.get("missing", ()):
-            remedy = missing.get("remedy")
-            yield f"{missing['what']}: {missing['reason']}" + (f". {remedy}" if remedy else "")
+            if missing["reason"] != cut:
+                yield ". ".join(filter(None, (f"{missing['what']}: {missing['reason']}", missing.get("remedy"))))

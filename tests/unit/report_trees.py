@@ -83,15 +83,16 @@ SOME_REGIONS = [
 
 
 def estimated() -> DataNode:
-    model = "model: 4 CPUs at 0.5 to 3.5 W idle, 2 to 12 W active each; see docs"
     metrics = common() | {
-        "energy_j": joules(45.2, 12.1, 158.0, ESTIMATED, method=model),
+        "energy_j": joules(45.2, 12.1, 158.0, ESTIMATED),
         "power_w": Metric(10.02, "W", 2.68, 35.02, ESTIMATED),
         "energy_share_j": joules(31.0, 5.0, 120.0, ESTIMATED, scope=Scope.APPLICATION),
         "co2e_kg": Metric(4.8e-6, "kg", 1.2e-6, 1.7e-5, ESTIMATED, method="Germany, 344 g/kWh (2024); PUE 1.2"),
     }
-    cpu = energy_sensor("estimate:cpu", joules(41.0, 11.0, 150.0, ESTIMATED), 4.512)
-    dram = energy_sensor("estimate:dram", joules(4.2, 1.1, 8.0, ESTIMATED), 4.512)
+    model = {"text": "4 logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers; --cpu-tdp narrows it"}
+    cpu = energy_sensor("estimate:cpu", joules(41.0, 11.0, 150.0, ESTIMATED), 4.512, model=model)
+    model = {"text": "16.8 GB of memory at 0.392 W/GB, busy or idle"}
+    dram = energy_sensor("estimate:dram", joules(4.2, 1.1, 8.0, ESTIMATED), 4.512, model=model)
     remedy = "`perun-like setup` prints what grants it for good."
     missing = [{"backend": "rapl", "what": "CPU and DRAM energy", "reason": "permission denied", "remedy": remedy}]
     regions = [region("main", 1, 4.5, joules(45.0, 12.0, 157.0, ESTIMATED))]
