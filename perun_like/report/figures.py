@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Scope
@@ -54,7 +55,7 @@ def figures(page: Page, run: DataNode) -> list[str]:
     )
     missing = [_Line(label, one) for label, one, _, other, _ in pairs if one.value is None and other.value is None]
     shown = [_pair(page, *pair) for pair in pairs if pair[1].value is not None or pair[3].value is not None]
-    return [*_block(page, lines + missing), *(line for lines in shown for line in lines)]
+    return _block(page, lines + missing, [line for lines in shown for line in lines])
 
 
 def _pair(page: Page, label: str, one: Metric, verb: str, other: Metric, other_verb: str) -> list[str]:
@@ -65,8 +66,8 @@ def _pair(page: Page, label: str, one: Metric, verb: str, other: Metric, other_v
     return page.paragraph(f"{text} ({whose})", first=f"  {page.pad(label, _LABEL)}", indent=" " * (_LABEL + 2))
 
 
-def _block(page: Page, lines: list[_Line]) -> list[str]:
-    """Lines with figures; those that lack theirs for one reason together; long explanations below."""
+def _block(page: Page, lines: list[_Line], more: Sequence[str] = ()) -> list[str]:
+    """Lines with figures, then more; those that lack theirs for one reason together; long explanations below."""
     out: list[str] = []
     reasons: dict[str | None, list[str]] = {}
     methods: dict[str, list[str]] = {}
@@ -83,7 +84,7 @@ def _block(page: Page, lines: list[_Line]) -> list[str]:
     missing = [_unavailable(page, labels, reason) for reason, labels in reasons.items()]
     first_lacks = bool(lines) and lines[0].metric.value is None
     gone = [text for paragraph in missing for text in paragraph]
-    return [*(gone + out if first_lacks else out + gone), *_explained(page, methods)]
+    return [*(gone + out if first_lacks else out + gone), *more, *_explained(page, methods)]
 
 
 def _note(line: _Line) -> str:
