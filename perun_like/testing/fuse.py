@@ -171,7 +171,7 @@ class Server:
 
     def _lookup(self, node: Node, _uid: int, body: memoryview) -> bytes:
         child = node.entries.get(bytes(body[:-1])) if isinstance(node, Directory) else None
-        if child is None or child.gone():
+        if child is None or child.gone() or node.gone():  # a directory may be held open
             raise OSError(errno.ENOENT, "no such entry")
         return _ENTRY_OUT.pack(child.ino, 0, 0, 0, 0, 0) + self._attributes(child)
 

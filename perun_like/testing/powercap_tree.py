@@ -67,7 +67,6 @@ def _energy(machine: Machine, zone: Zone, now: Callable[[], int]) -> File:
     return File(
         lambda: zone.text(now() - origin_ns),
         0o400,
-        gone=_gone(machine, zone, now),
         refused=refused,
         delay_s=lambda: zone.delay_ns(now() - origin_ns) / 1e9,
     )

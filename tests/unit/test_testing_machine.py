@@ -71,6 +71,15 @@ def test_register_wraps_one_unit_after_its_largest_value() -> None:
     assert unwrapped_j == pytest.approx(POWER.energy_j(0, 2 * S), abs=P_MAX * (TICK + MS) / 1e9)
 
 
+def test_every_value_of_a_small_register_by_hand() -> None:
+    zone = Zone("intel-rapl:0", "package-0", Constant(1), start_uj=250, unit_nj=1000, register_bits=8, tick_ns=0)
+    assert zone.max_energy_range_uj == 255
+    assert zone.wrap_j == 256e-6
+    # 1 W is 1 uJ and thus one unit a microsecond.
+    assert [zone.counter_uj(us * 1000) for us in range(1000)] == [(250 + us) % 256 for us in range(1000)]
+    assert zone.counter_uj(6_000 - 1) == 255
+
+
 def test_machine_time_counts_from_its_origin() -> None:
     origin_ns = 1_234_567_890_123_456
     machine = Machine([ZONE]).starting_at(origin_ns)

@@ -19,7 +19,7 @@ import pytest
 
 from perun_like.testing import mount as mounting
 from perun_like.testing.machine import BLOCKED, DROPPED, FORBIDDEN, GARBAGE, VANISHED, Fault, Machine, Zone
-from perun_like.testing.machines import laptop, many_package_server, two_socket_server
+from perun_like.testing.machines import laptop, two_socket_server
 from perun_like.testing.power import RandomWalk, SquareWave
 from perun_like.testing.powercap import FuseUnavailableError, SimulatedPowercap, simulated_powercap
 
@@ -93,9 +93,10 @@ def test_constant_files_are_readable_by_cat(server: SimulatedPowercap) -> None:
 
 
 def test_more_entries_than_fit_one_answer_are_all_listed() -> None:
-    with simulated_powercap(many_package_server(60)) as powercap:
-        listed = set(_run("ls", powercap.root).split())
-        assert listed == {"intel-rapl", *(f"intel-rapl:{n}" for n in range(60))}
+    zones = [Zone(f"intel-rapl:{n}", f"package-{n}", WAVE) for n in range(1000)]
+    with simulated_powercap(Machine(zones)) as powercap:
+        listed = _run("ls", powercap.root).split()
+    assert sorted(listed) == sorted(["intel-rapl", *(zone.path for zone in zones)])
 
 
 def test_another_process_reads_the_counters_of_that_instant(server: SimulatedPowercap) -> None:
@@ -174,6 +175,7 @@ def test_faults_are_those_of_a_kernel() -> None:
         assert os.access(path % 0, os.R_OK)
         assert not os.access(path % 4, os.R_OK)  # for root too
         assert "intel-rapl:2" not in os.listdir(powercap.root)
+        assert not os.path.lexists(f"{powercap.root}/intel-rapl:2")
         assert Path(f"{powercap.root}/intel-rapl:4/name").read_text() == "package-4\n"
 
 
@@ -181,7 +183,8 @@ def test_a_device_vanishes_under_its_readers() -> None:
     zone = Zone("intel-rapl:0", "package-0", WAVE, faults=[Fault(VANISHED, S)])
     with simulated_powercap(Machine([zone]), origin_ns=time.monotonic_ns() - S + 200 * MS) as powercap:
         gone_ns = powercap.machine.origin_ns + S
-        with open(f"{powercap.root}/intel-rapl:0/energy_uj", "rb") as file:
+        directory = os.open(f"{powercap.root}/intel-rapl:0", os.O_RDONLY)
+        with open("energy_uj", "rb", opener=lambda name, flags: os.open(name, flags, dir_fd=directory)) as file:
             failed = 0
             while not failed:
                 before_ns = time.monotonic_ns()
@@ -192,6 +195,9 @@ def test_a_device_vanishes_under_its_readers() -> None:
                     failed = error.errno or 0
                     assert time.monotonic_ns() >= gone_ns
         assert failed == errno.ENODEV
+        with pytest.raises(FileNotFoundError):
+            os.open("name", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
         assert os.listdir(powercap.root) == ["intel-rapl"]
 
 
