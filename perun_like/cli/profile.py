@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,14 +12,17 @@ from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import InputError
 from perun_like.launch.child import end_like, original_environ
 from perun_like.launch.comm import Comm
-from perun_like.model.node import DataNode
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.monitor import PerunMonitor
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sensing.discovery import backend_specs, select
 from perun_like.store.place import new_run_id
 
+if TYPE_CHECKING:
+    from perun_like.model.node import DataNode
+
 _EXIT_CODES = {MonitorStatus.FILE_NOT_FOUND: 127, MonitorStatus.MPI_ERROR: 2}
+_PROGRAM = f"{__name__}.program"
 _NO_PROGRAM = "what shall be profiled? Give a SCRIPT, -m MODULE, or -- EXECUTABLE"
 
 
@@ -37,7 +40,7 @@ class ProfileCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split the program off; the rest are our options."""
         valued = {name for param in self.params if not getattr(param, "is_flag", False) for name in param.opts}
-        ours, ctx.obj = split_program(args, valued)
+        ours, ctx.meta[_PROGRAM] = split_program(args, valued)
         return super().parse_args(ctx, ours)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -92,14 +95,15 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     The program has the same output, exit code and nearly the same time as without; the report goes to stderr, the
     data to DIR/NAME/ID.h5. Every option can also be set in perun.toml or as PERUN_... in the environment.
     """
-    if ctx.obj is None:
+    program: Program | None = ctx.meta[_PROGRAM]
+    if program is None:
         raise click.UsageError(_NO_PROGRAM, ctx)
     settings = resolve(os.getcwd(), os.environ, options)
     _check_before_start(settings)
     environ = original_environ()
-    application = _application(ctx.obj, environ, settings)
+    application = _application(program, environ, settings)
     backends = select(backend_specs(sys.path), settings.backend)
-    monitor = PerunMonitor(application, Comm(), backends, {}, settings)
+    monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj)
     try:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
     finally:

@@ -231,13 +231,3 @@ def original_environ() -> dict[str, str]:
     if b"LC_CTYPE" not in started_with:
         environ.pop("LC_CTYPE", None)
     return environ
-
-
-def hold_standard_streams() -> None:
-    """Keep descriptors 0 to 2 from being taken by our own files when we were started with some of them closed.
-
-    What fills them is closed on exec, so that the application finds them closed as it would have.
-    """
-    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < 3:
-        pass  # the lowest free descriptor is what open returns: it has filled a gap
-    os.close(fd)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +13,7 @@ from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.status import MonitorStatus
-from perun_like.sampling.local import make_local_directory, marks_directory
+from perun_like.sampling.local import make_local_directory, marks_directory, remove_directory
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
 from perun_like.store.place import RunPlace
@@ -38,6 +35,7 @@ class PerunMonitor:
         backends: Sensor backends by name, as ``module:Class``.
         l_assigned_sensors: Sensor ids to read, by backend; a backend that is left out is read whole.
         config: Settings.
+        sampler: A sampling process that has been started already, to save the application the wait.
 
     Attributes:
         status: Where it is.
@@ -57,6 +55,7 @@ class PerunMonitor:
         backends: Mapping[str, str],
         l_assigned_sensors: Mapping[str, Sequence[str]],
         config: Settings,
+        sampler: SamplerProcess | None = None,
     ) -> None:
         self._app = app
         self._comm = comm
@@ -70,7 +69,7 @@ class PerunMonitor:
         self.stop_event: Event | None = None
         self.close_event: Event | None = None
         self.queue: Queue | None = None
-        self.perunSP: SamplerProcess | None = None
+        self.perunSP = sampler
         self.problem: str | None = None
         self.ending: Ending | None = None
         self.path: str | None = None
@@ -103,7 +102,7 @@ class PerunMonitor:
         if self.perunSP is not None:
             self.perunSP.release()
         if self._local is not None:
-            shutil.rmtree(self._local, ignore_errors=True)
+            remove_directory(self._local)
         self.status = MonitorStatus.CLOSED
 
     def _failed(self, status: MonitorStatus, error: PerunError) -> tuple[MonitorStatus, None, None]:
@@ -132,9 +131,9 @@ class PerunMonitor:
     def _start_sampler(self, place: RunPlace, run_id: str) -> None:
         """Have the sampler ready and its first sweep done; without one the application runs all the same."""
         try:
-            token = secrets.token_hex(8)
+            token = os.urandom(8).hex()
             self._local = make_local_directory(token, self._comm.rank)
-            sampler = self.perunSP = SamplerProcess(os.environ)
+            sampler = self.perunSP = self.perunSP or SamplerProcess(os.environ)
             self.sp_ready_event, self.queue = sampler.ready, sampler.queue
             self.start_event, self.stop_event, self.close_event = sampler.start, sampler.stop, sampler.close
             sampler.send("prepare", **self._order(place, run_id))
@@ -227,10 +226,12 @@ class PerunMonitor:
             recording = results.recording_of(place, process, self._run_facts(run_id), self.problem)
             tree = results.save(recording, place)
         except Exception as error:  # noqa: BLE001 - whatever we fail at, the program's end must be told as it was
+            from traceback import format_exc
+
             self.status = MonitorStatus.PERUN_ERROR
             known = isinstance(error, (PerunError, OSError))
             self.problem = (
-                f"the results could not be saved: {error if known else traceback.format_exc()}; "
+                f"the results could not be saved: {error if known else format_exc()}; "
                 f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
             )
             return None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import time
 from dataclasses import dataclass
 
 from perun_like.errors import InputError
+from perun_like.sampling.local import remove_directory
 
 PARTS_SUFFIX = ".parts"
 
 
 def new_run_id() -> str:
     """An id that sorts by time and that no other run has."""
-    return time.strftime("%Y-%m-%dT%H%M%S-") + secrets.token_hex(2)
+    return time.strftime("%Y-%m-%dT%H%M%S-") + os.urandom(2).hex()
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class RunPlace:
 
     def release(self) -> None:
         """Remove the parts: they have become the results file, or nothing was recorded."""
-        shutil.rmtree(self.parts, ignore_errors=True)
+        remove_directory(self.parts)
 
 
 def _taken(run_id: str, path: str) -> str:
