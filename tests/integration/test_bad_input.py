@@ -1,0 +1,157 @@
+"""What can be got wrong: a clear message, the right exit code, nothing run that should not be, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import perun_like
+from conftest import PYTHON, Run
+from perun_like.errors import FileError
+
+Script = Callable[..., str]
+
+TOUCHES = "open('ran', 'w')"
+
+# command line, exit code, words of the message; none of them may start the script
+REFUSED = [
+    (["missing.py"], 2, ["missing.py", "no such file"]),
+    ([], 2, ["SCRIPT", "-m MODULE", "-- EXECUTABLE"]),
+    (["--perid", "1ms", "script.py"], 2, ["--perid", "--period"]),
+    (["--period", "1us", "script.py"], 2, ["--period", "1 ms"]),
+    (["--period", "fast", "script.py"], 2, ["--period", "100ms"]),
+    (["--period", "0", "script.py"], 2, ["--period"]),
+    (["--country", "Atlantis", "script.py"], 2, ["Atlantis"]),
+    (["--country", "Germani", "script.py"], 2, ["Germany"]),
+    (["--intensity", "-1", "script.py"], 2, ["--intensity"]),
+    (["--pue", "0.5", "script.py"], 2, ["--pue"]),
+    (["--price", "0.30", "script.py"], 2, ["--price", "0.30EUR"]),
+    (["--backend", "no-such", "script.py"], 2, ["no-such", "rapl"]),
+    (["--output", "/proc/nowhere", "script.py"], 2, ["/proc/nowhere", "--output"]),
+    (["--json", "no/such/dir.json", "script.py"], 2, ["--json", "no/such/dir.json"]),
+    (["--run-id", "a/b", "script.py"], 2, ["--run-id"]),
+    (["--name", "..", "script.py"], 2, ["--name"]),
+    (["--python", "/no/such/python", "script.py"], 2, ["--python", "/no/such/python"]),
+    (["--", "/no/such/program"], 127, ["/no/such/program", "No such file"]),
+    (["--", "no-such-command"], 127, ["no-such-command"]),
+    (["--", "./script.py"], 126, ["script.py", "Permission denied"]),
+    (["--", "."], 126, ["Is a directory"]),
+    (["/bin/sh"], 2, ["not a Python file", "-- /bin/sh"]),
+    (["."], 2, ["__main__.py"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), REFUSED, ids=lambda value: str(value)[:40])
+def test_refused_before_anything_runs(
+    perun: Run, script: Script, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    script(TOUCHES)
+    ended = perun("profile", *arguments)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr
+    assert ended.stdout == ""
+    assert not (tmp_path / "ran").exists()
+    assert not list(tmp_path.rglob("*.h5"))
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+def test_a_script_for_another_interpreter_is_told_apart(perun: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("#!/bin/sh\necho hello\n")
+    ended = perun("profile", "run.sh")
+    assert ended.returncode == 2
+    assert "perun-like profile -- ./run.sh" in ended.stderr
+
+
+def test_binary_data_is_not_a_script(perun: Run, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_bytes(bytes(range(256)))
+    assert "binary data" in perun("profile", "data.py").stderr
+
+
+def test_a_syntax_error_is_reported_as_python_does(perun: Run, script: Script, tmp_path: Path) -> None:
+    import subprocess
+
+    name = script("def f(:\n  pass\n")
+    alone = subprocess.run([PYTHON, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    watched = perun("profile", "--no-report", name)
+    assert (watched.returncode, watched.stderr) == (alone.returncode, alone.stderr)
+
+
+def test_what_was_meant_by_profile_python_script(perun: Run, script: Script) -> None:
+    name = script("import sys; print(sys.argv)")
+    assert perun("profile", "python3", name, "1").stdout == f"['{name}', '1']\n"
+
+
+def test_two_runs_with_one_id(perun: Run, script: Script, tmp_path: Path) -> None:
+    name = script("print('first')")
+    assert perun("profile", "--run-id", "x", name).returncode == 0
+    (path,) = tmp_path.rglob("*.h5")
+    before = path.read_bytes()
+    script(TOUCHES)
+    second = perun("profile", "--run-id", "x", name)
+    assert second.returncode == 2
+    assert "'x' is taken" in second.stderr
+    assert not (tmp_path / "ran").exists()
+    assert path.read_bytes() == before
+
+
+def test_unknown_variables_and_keys_are_errors(
+    perun: Run, script: Script, tmp_path: Path, clean_environ: dict[str, str]
+) -> None:
+    name = script("pass")
+    misspelt = perun("profile", name, env={**clean_environ, "PERUN_PERIODE": "1s"})
+    assert misspelt.returncode == 2
+    assert "PERUN_PERIOD" in misspelt.stderr
+    (tmp_path / "perun.toml").write_text("perid = '1s'\n")
+    in_file = perun("profile", name)
+    assert in_file.returncode == 2
+    assert "period" in in_file.stderr
+
+
+def test_a_full_disk_at_the_end_loses_no_samples(perun: Run, script: Script, tmp_path: Path) -> None:
+    # The results' directory is replaced by a file while the program runs: no file can be created there any more.
+    name = script("import os\nos.rename('perun_results/script', 'aside'); open('perun_results/script', 'w')")
+    ended = perun("profile", "--run-id", "x", name)
+    assert ended.returncode == 0
+    assert "could not be saved" in ended.stderr
+    assert list((tmp_path / "aside").rglob("*.part"))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n", bytes(10_000)])
+def test_a_file_that_is_not_ours(perun: Run, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"x\.h5"):
+        perun_like.load(str(path))
+    ended = perun("report", "x.h5")
+    assert ended.returncode == 1
+    assert "x.h5" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_truncated_file(perun: Run, script: Script, tmp_path: Path) -> None:
+    perun("profile", script("pass"))
+    (path,) = tmp_path.rglob("*.h5")
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    with pytest.raises(FileError):
+        perun_like.load(str(path))
+
+
+def test_metadata_on_stdout_is_not_disturbed(perun: Run, script: Script, tmp_path: Path) -> None:
+    ended = perun("profile", "--json", "result.json", script("print('only this')"))
+    assert ended.stdout == "only this\n"
+    assert json.loads((tmp_path / "result.json").read_text())["root"]["type"] == "APP"
+    (path,) = tmp_path.rglob("*.h5")
+    assert json.loads(perun("export", str(path), "json").stdout)["root"]["id"] == "script"
+    assert isinstance(json.loads(perun("sensors", "--json").stdout), dict)
+    assert isinstance(json.loads(perun("config", "--json").stdout), (dict, list))
+
+
+def test_the_report_s_last_line_is_the_file(perun: Run, script: Script, tmp_path: Path) -> None:
+    last = perun("profile", script("pass")).stderr.splitlines()[-1]
+    assert (tmp_path / last.strip()).is_file()
