@@ -104,7 +104,6 @@ def _why_unreadable(path: str) -> str | None:
 def _describe(zones: Sequence[Zone]) -> Iterator[Sensor]:
     """One sensor a zone, ids unique."""
     names = {(zone.control_type, zone.indices): zone.name for zone in zones}
-    platform = next((zone.name for zone in zones if zone.domain == "psys"), None)
     wrap = wraps(zones)
     taken: set[str] = set()
     for zone in zones:
@@ -114,14 +113,8 @@ def _describe(zones: Sequence[Zone]) -> Iterator[Sensor]:
         if id_ in taken:  # no kernel is known to do it, but a lost sensor would be worse than a long name
             id_ = f"{id_}@{os.path.basename(zone.path)}"
         taken.add(id_)
-        yield _sensor(zone, id_, identity, _parent(zone, outer, platform), wrap[zone])
-
-
-def _parent(zone: Zone, outer: str | None, platform: str | None) -> str | None:
-    """The zone whose energy contains this one's. dram is listed inside its package, but isn't part of it."""
-    if zone.domain in ("dram", "psys"):
-        return None
-    return outer or platform
+        # dram is listed inside its package, but isn't part of it; psys contains packages, but no total has it.
+        yield _sensor(zone, id_, identity, None if zone.domain == "dram" else outer, wrap[zone])
 
 
 def _sensor(zone: Zone, id_: str, identity: str, parent: str | None, wrap: Wrap) -> Sensor:
