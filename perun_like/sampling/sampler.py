@@ -21,7 +21,7 @@ from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, STREAM, Part,
 from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
 from perun_like.sensing.contract import Backend, Context, Missing, Sensor
-from perun_like.sensing.overlap import split
+from perun_like.sensing.overlap import covered_estimates
 from perun_like.units import NS_PER_S
 
 PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
@@ -44,9 +44,12 @@ class Sampler:
     def prepare(self) -> None:
         """Find what can be read and open it."""
         found = self._find_all()
-        added = split([sensor for _, sensors in found for sensor in sensors])
+        # An estimate of what is measured would only cost time.
+        superfluous = covered_estimates([sensor for _, sensors in found for sensor in sensors])
         for backend, sensors in found:
-            if wanted := [sensor for sensor in sensors if self._is_wanted(sensor, added.not_added)]:
+            assigned = self._order["assigned"].get(backend.name)
+            wanted = [s for s in sensors if s.id not in superfluous and (assigned is None or s.id in assigned)]
+            if wanted:
                 self._open(backend, wanted)
         self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
 
@@ -112,13 +115,6 @@ class Sampler:
         self._missing.extend(result.missing)
         if name in result.backends:
             found[name] = (result.backends[name], result.sensors[name])
-
-    def _is_wanted(self, sensor: Sensor, not_added: dict[str, str]) -> bool:
-        assigned = self._order["assigned"].get(sensor.backend)
-        if assigned is not None and sensor.id not in assigned:
-            return False
-        # An estimate of what is measured would only cost time.
-        return not (sensor.provenance == "estimated" and sensor.id in not_added)
 
     def _open(self, backend: Backend, sensors: list[Sensor]) -> None:
         stream = len(self._sweepers)
