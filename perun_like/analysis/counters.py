@@ -55,11 +55,6 @@ class Counter:
         """By how much the difference of two reads may be off, in the sensor's unit: one step, and rounding."""
         return uncertainty(self.sensor)
 
-    @property
-    def last(self) -> float | None:
-        """All that was counted from the first read to the last, in the sensor's unit; None without reads."""
-        return float(self.units[-1]) * self.sensor.scale if self.reads else None
-
 
 def uncertainty(sensor: Sensor) -> float:
     """By how much the difference of two reads of a counter may be off, in its unit."""

@@ -59,6 +59,11 @@ class Windows:
         return _sums(self.owner, values, self.owners)
 
     @property
+    def owner_of_each(self) -> Int64s:
+        """Index of each window's owner."""
+        return np.arange(self.owners, dtype=np.int64) if self.owner is None else self.owner
+
+    @property
     def duration_s(self) -> Floats:
         """Time in the windows of each owner."""
         return self.sums(self.b_ns - self.a_ns) / 1e9

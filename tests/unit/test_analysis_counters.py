@@ -116,7 +116,6 @@ def test_counters_read_together_share_their_times_and_gauges_are_left_out() -> N
 def test_no_read_and_one_read() -> None:
     empty = np.array([], np.int64)
     assert unwrap(ENERGY, empty, empty, empty).reads == 0
-    assert unwrap(ENERGY, empty, empty, empty).last is None
     single = one(ENERGY, [42])
     assert single.units.tolist() == [0]
     assert single.missing.tolist() == [False]

@@ -1,0 +1,47 @@
+"""Energy of sensors that estimate: a model of power, fed with the CPU time that the host was busy.
+
+An estimating sensor's counter counts busy CPU seconds, and its model has three figures for each coefficient, the
+lower bound, the value and the upper bound::
+
+    energy = idle_w x time + active_w_per_cpu x busy CPU seconds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from perun_like.analysis.windows import Increase, Windows
+from perun_like.sensing.contract import ESTIMATED, Sensor
+
+
+def is_estimate(sensor: Sensor) -> bool:
+    """Whether a sensor's energy comes from a model."""
+    return sensor.provenance == ESTIMATED and "idle_w" in sensor.model
+
+
+def energy(sensor: Sensor, busy: Increase, windows: Windows) -> Increase:
+    """Energy by the model of an estimating sensor, in joules.
+
+    Args:
+        sensor: Its ``model`` has ``idle_w``, ``active_w_per_cpu`` (each lower, value, upper) and ``logical_cpus``.
+        busy: Busy CPU seconds in the windows, with their own bounds.
+        windows: The windows.
+    """
+    idle_w, active_w = _triple(sensor, "idle_w"), _triple(sensor, "active_w_per_cpu")
+    time_s = windows.duration_s
+    # No more CPU seconds can pass than there are CPUs, whatever the counter's reads leave open.
+    most_s = time_s * float(sensor.model.get("logical_cpus") or np.nan)
+    bounds_s = [np.fmin(bound, most_s) for bound in (busy.lower, busy.value, busy.upper)]
+    lower, value, upper = (
+        idle * time_s + (active * busy_s if active else 0.0)
+        for idle, active, busy_s in zip(idle_w, active_w, bounds_s, strict=True)
+    )
+    missing_s = busy.missing_s if active_w[2] else np.zeros(windows.owners)
+    return Increase(lower, value, upper, missing_s)
+
+
+def _triple(sensor: Sensor, name: str) -> Sequence[float]:
+    lower, value, upper = sorted(float(figure) for figure in sensor.model.get(name, (0.0, 0.0, 0.0)))
+    return lower, value, upper

@@ -1,0 +1,157 @@
+"""Hosts of a run as the analysis sees them: one a machine, on its own clock, with each physical thing read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from perun_like.analysis.counters import Counter, counters
+from perun_like.model.recording import HostRecording, Recording, Stream
+from perun_like.sensing.contract import GAUGE, Sensor
+from perun_like.sensing.overlap import Split, mirrored, split
+
+_SWEEPS_TO_COMPARE = 5
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine's part of a run.
+
+    Attributes:
+        name: Its hostname.
+        recording: What was recorded on it, by all its samplers.
+        window_ns: The run's start and end on this host's CLOCK_MONOTONIC.
+    """
+
+    name: str
+    recording: HostRecording
+    window_ns: tuple[int, int]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the window."""
+        return (self.window_ns[1] - self.window_ns[0]) / 1e9
+
+    @property
+    def logical_cpus(self) -> int | None:
+        """Logical CPUs, if known."""
+        count = self.recording.host.get("logical_cpus")
+        return int(count) if count else None
+
+    @property
+    def sensors(self) -> list[Sensor]:
+        """All sensors that were recorded."""
+        return [sensor for stream in self.recording.streams for sensor in stream.sensors]
+
+    @cached_property
+    def counters(self) -> dict[str, Counter]:
+        """Unwrapped counters by sensor id."""
+        return {c.sensor.id: c for stream in self.recording.streams for c in counters(stream)}
+
+    @cached_property
+    def gauges(self) -> dict[str, tuple[Stream, int]]:
+        """Stream and row of each gauge, by sensor id."""
+        return {
+            sensor.id: (stream, row)
+            for stream in self.recording.streams
+            for row, sensor in enumerate(stream.sensors)
+            if sensor.kind == GAUGE
+        }
+
+    @cached_property
+    def split(self) -> Split:
+        """Which energy sensors a total adds."""
+        mirrors: dict[str, str] = {}
+        for stream in self.recording.streams:
+            mirrors |= mirrored(stream.sensors, _some_sweeps(stream))
+        return split(self.sensors, mirrors)
+
+    def last_value(self, id_: str) -> tuple[float, int] | None:
+        """What the last successful read of a sensor showed, in its unit, and when; None if there is none."""
+        for stream in self.recording.streams:
+            for row, sensor in enumerate(stream.sensors):
+                if sensor.id == id_ and stream.valid[row].any():
+                    last = int(np.flatnonzero(stream.valid[row])[-1])
+                    return float(stream.raw[row, last]) * sensor.scale, int(stream.t0_ns[last])
+        return None
+
+    def of_quantity(self, quantity: str, group: str) -> list[Sensor]:
+        """Sensors of a quantity in a device group."""
+        return [s for s in self.sensors if s.quantity == quantity and s.group == group]
+
+
+def hosts_of(recording: Recording) -> list[Host]:
+    """The machines of a run in the order they were recorded, several samplers of one machine joined."""
+    parts: dict[str, list[HostRecording]] = {}
+    for number, part in enumerate(recording.hosts):
+        identity = part.host.get("boot_id") or part.host.get("hostname") or f"#{number}"
+        parts.setdefault(str(identity), []).append(part)
+    return [_host(recording, of_machine, number) for number, of_machine in enumerate(parts.values())]
+
+
+def _host(recording: Recording, parts: list[HostRecording], number: int) -> Host:
+    shift_ns = _clock_ahead_ns(parts[0]) - _clock_ahead_ns(recording.hosts[0]) if number else 0
+    a_ns, b_ns = recording.window_ns
+    name = parts[0].host.get("hostname") or f"host {number}"
+    return Host(str(name), _joined(parts), (a_ns + shift_ns, b_ns + shift_ns))
+
+
+def _clock_ahead_ns(part: HostRecording) -> int:
+    """CLOCK_MONOTONIC less real time; 0 where that wasn't recorded."""
+    clocks: list[dict[str, Any] | None] = part.host.get("clocks") or []
+    first = clocks[0] if clocks else None
+    return int(first["monotonic_ns"]) - int(first["realtime_ns"]) if first else 0
+
+
+def _joined(parts: list[HostRecording]) -> HostRecording:
+    """Several samplers' recordings of one machine as one, without what was read twice."""
+    if len(parts) == 1:
+        return parts[0]
+    streams = _without_repeats([stream for part in parts for stream in part.streams])
+    return replace(
+        parts[0],
+        streams=streams,
+        missing=tuple(dict.fromkeys(m for part in parts for m in part.missing)),
+        regions=tuple(calls for part in parts for calls in part.regions),
+        stats=_sums([part.stats for part in parts]),
+        cut=next((part.cut for part in parts if part.cut), None),
+    )
+
+
+def _without_repeats(streams: list[Stream]) -> tuple[Stream, ...]:
+    """Streams with each physical quantity read once, and ids that differ (two ranks may both have a GPU 0)."""
+    seen: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    kept: list[Stream] = []
+    for stream in streams:
+        rows = [row for row, sensor in enumerate(stream.sensors) if _what(sensor) not in seen]
+        sensors = [_renamed(stream.sensors[row], ids) for row in rows]
+        seen.update(_what(sensor) for sensor in stream.sensors)
+        ids.update(sensor.id for sensor in sensors)
+        kept.append(replace(stream, sensors=tuple(sensors), raw=stream.raw[rows], valid=stream.valid[rows]))
+    return tuple(kept)
+
+
+def _what(sensor: Sensor) -> tuple[str, str]:
+    return sensor.quantity, sensor.identity or sensor.id
+
+
+def _renamed(sensor: Sensor, taken: set[str]) -> Sensor:
+    return sensor._replace(id=f"{sensor.id}@{sensor.identity}") if sensor.id in taken else sensor
+
+
+def _sums(stats: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all samplers cost together; a figure that one of them lacks isn't known."""
+    common = set.intersection(*(set(one) for one in stats))
+    numbers = {key for key in common if all(isinstance(one[key], (int, float)) for one in stats)}
+    return {key: sum(one[key] for one in stats) for key in sorted(numbers)}
+
+
+def _some_sweeps(stream: Stream) -> list[list[int | None]]:
+    """A few complete sweeps, spread over the recording."""
+    complete = np.flatnonzero(stream.valid.all(axis=0))
+    chosen = complete[:: max(len(complete) // _SWEEPS_TO_COMPARE, 1)]
+    return [[int(value) for value in stream.raw[:, column]] for column in chosen]

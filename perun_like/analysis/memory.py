@@ -1,0 +1,60 @@
+"""The application's largest memory: what the kernel says of each process, and what was sampled of all together."""
+
+from __future__ import annotations
+
+from perun_like.analysis.hosts import Host
+from perun_like.model.node import Metric, Provenance, Scope
+from perun_like.model.recording import Process
+
+_RSS, _RSS_PEAK, _COUNT = "processes:rss", "processes:rss_peak", "processes:count"
+
+
+def memory_peak(host: Host, processes: list[Process]) -> Metric:
+    """Largest resident memory of the application's processes on a host, together, in bytes.
+
+    The kernel remembers the peak of each single process to the page, but not when it was: the peak of their sum
+    is at least that of the largest one and at least any sampled sum, and at most the sum of their peaks, as far
+    as processes lived long enough to be sampled.
+    """
+    single = max((own for own in map(_own_peak, processes) if own is not None), default=None)
+    sampled = _largest(host, _RSS)
+    known = [peak for peak in (single, sampled) if peak is not None]
+    if not known:
+        return _unresolved(processes)
+    value = max(known)
+    alone = _largest(host, _COUNT) in (None, 1) and len(processes) == 1
+    if alone and single is not None:
+        method = None if single == value else "largest sampled sum of all processes"
+        return _metric(value, value if single == value else None, method)
+    peaks = _largest(host, _RSS_PEAK)
+    upper = None if peaks is None else max(peaks, value)
+    return _metric(value, upper, "sum over processes, as sampled; shared pages count in each of them")
+
+
+def _metric(value: int, upper: int | None, method: str | None) -> Metric:
+    return Metric(value, "B", value, upper, Provenance.MEASURED, Scope.APPLICATION, method=method)
+
+
+def _own_peak(process: Process) -> int | None:
+    """The largest of a process and its descendants; None if it may be that of the profiler it was forked from."""
+    peak = process.max_rss_b
+    return peak if peak is not None and peak > process.max_rss_floor_b else None
+
+
+def _unresolved(processes: list[Process]) -> Metric:
+    """Nothing sampled, and no more than what every child of the profiler has used before it even starts."""
+    most = [p.max_rss_b for p in processes if p.max_rss_b is not None]
+    reason = "the process ended before its memory was sampled"
+    if not most:
+        return Metric.absent("B", reason, Scope.APPLICATION)
+    reason += f"; it used at most {max(most) / 2**20:.0f} MiB"
+    return Metric(None, "B", None, sum(most), Provenance.MISSING, Scope.APPLICATION, reason=reason)
+
+
+def _largest(host: Host, id_: str) -> int | None:
+    """Largest value of a gauge in the whole recording."""
+    if id_ not in host.gauges:
+        return None
+    stream, row = host.gauges[id_]
+    values = stream.raw[row][stream.valid[row]]
+    return int(values.max()) if len(values) else None

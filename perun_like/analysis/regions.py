@@ -1,0 +1,158 @@
+"""Regions of the program: how long each was active on a rank, and what its host's devices used meanwhile.
+
+A region's time is the union of all its calls on a rank: recursion, threads and forked processes overlap, and an
+instant counts once. Energies of different regions overlap wherever they were active at the same time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
+from perun_like.analysis.hosts import Host
+from perun_like.analysis.totals import NO_TIME, per_second
+from perun_like.analysis.windows import Windows
+from perun_like.model.node import Metric, Provenance, Region, Scope
+from perun_like.model.recording import Int64s, RegionCalls
+
+_WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
+
+_Key = tuple[str, int]  # name, rank
+
+
+class _Calls(NamedTuple):
+    """Intervals of all regions of a host: index of the region, start and end."""
+
+    region: Int64s
+    start_ns: Int64s
+    stop_ns: Int64s
+
+
+def regions_of(host: Host) -> list[Region]:
+    """Regions of a host, in order of name and rank.
+
+    Calls are clipped to the run's window. One that was only counted adds to ``calls`` and makes time and energy
+    "at least".
+    """
+    keys, calls = _collect(host.recording.regions)
+    if not keys:
+        return []
+    windows = _active(calls, len(keys), host.window_ns)
+    sensors = [sensor for sensor in energy_sensors(host) if sensor.id in host.split.added]
+    found = energies(host, sensors, windows)
+    duration_s, intervals = windows.duration_s, np.bincount(windows.owner_of_each, minlength=len(keys))
+    made: list[Region] = []
+    for index, (key, (count, lost)) in enumerate(keys.items()):
+        if lost and not intervals[index]:
+            made.append(_only_counted(key, lost))
+            continue
+        runtime_s = float(duration_s[index])
+        parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
+        energy = _labelled(total_energy(host, parts), int(intervals[index])) if runtime_s > 0 else _nothing(host)
+        energy, runtime = (_at_least(metric, lost) for metric in (energy, _runtime(runtime_s)))
+        metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
+        made.append(Region(key[0], key[1], count + lost, metrics))
+    return made
+
+
+def _collect(recorded: Iterable[RegionCalls]) -> tuple[dict[_Key, tuple[int, int]], _Calls]:
+    """Regions with their calls and lost calls, sorted, and all their intervals."""
+    calls: Tally[_Key] = Tally()
+    lost: Tally[_Key] = Tally()
+    processes = list(recorded)
+    for process in processes:
+        keys = [(name, process.rank) for name in process.names]
+        entries = np.bincount(process.region[~process.resumed], minlength=len(keys))
+        calls.update({key: int(count) for key, count in zip(keys, entries, strict=True) if key[0]})
+        lost.update({(name, process.rank): count for name, count in process.lost_calls.items()})
+    keys_of_all = sorted(set(calls) | set(lost))
+    index = {key: number for number, key in enumerate(keys_of_all)}
+    columns = [_intervals(process, index) for process in processes if len(process.region)]
+    joined = (
+        (np.concatenate(column) for column in zip(*columns, strict=True)) if columns else [np.empty(0, np.int64)] * 3
+    )
+    return {key: (calls[key], lost[key]) for key in keys_of_all}, _Calls(*joined)
+
+
+def _intervals(process: RegionCalls, index: dict[_Key, int]) -> tuple[Int64s, Int64s, Int64s]:
+    numbers = np.array([index.get((name, process.rank), -1) for name in process.names], np.int64)
+    return numbers[process.region], process.start_ns, process.stop_ns
+
+
+def _active(calls: _Calls, regions: int, window_ns: tuple[int, int]) -> Windows:
+    """The times in which each region was active: the union of its calls within the run's window."""
+    start_ns, stop_ns = np.clip(calls.start_ns, *window_ns), np.clip(calls.stop_ns, *window_ns)
+    some = (stop_ns > start_ns) & (calls.region >= 0)
+    order = np.lexsort((start_ns[some], calls.region[some]))
+    region, start_ns, stop_ns = (column[some][order] for column in (calls.region, start_ns, stop_ns))
+    firsts = np.searchsorted(region, np.arange(regions + 1))
+    pieces = [_union(start_ns[a:b], stop_ns[a:b]) for a, b in pairwise(firsts)]
+    owner = np.repeat(np.arange(regions), [len(starts) for starts, _ in pieces])
+    starts, stops = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    return Windows(starts, stops, owner, regions)
+
+
+def _union(start_ns: Int64s, stop_ns: Int64s) -> tuple[Int64s, Int64s]:
+    """Disjoint intervals that cover the same times; the given ones are sorted by start."""
+    until_ns = np.maximum.accumulate(stop_ns)
+    first = np.concatenate([[True], start_ns[1:] > until_ns[:-1]])[: len(start_ns)]
+    starts = np.flatnonzero(first)
+    return start_ns[starts], until_ns[np.append(starts[1:], len(start_ns))[: len(starts)] - 1]
+
+
+def _runtime(runtime_s: float) -> Metric:
+    return Metric(runtime_s, "s", runtime_s, runtime_s, scope=Scope.APPLICATION)
+
+
+def _nothing(host: Host) -> Metric:
+    """Energy of a region that took no time within the run: none, if energy could be had at all."""
+    if not any(sensor.id in host.split.added for sensor in energy_sensors(host)):
+        return total_energy(host, {})
+    return Metric.absent("J", "it took no time within the run" if host.duration_s > 0 else NO_TIME)
+
+
+def _only_counted(key: _Key, lost: int) -> Region:
+    """A region of which no call was timed."""
+    reason = "its calls were only counted: beyond the budget for marks"
+    metrics = {
+        "runtime_s": Metric.absent("s", reason, Scope.APPLICATION),
+        "energy_j": Metric.absent("J", reason),
+        "power_w": Metric.absent("W", reason),
+    }
+    return Region(*key, lost, metrics)
+
+
+def _at_least(metric: Metric, lost: int) -> Metric:
+    """The metric without an upper bound, if calls were lost."""
+    if not lost or metric.value is None:
+        return metric
+    name = f"{lost} calls that were only counted"
+    return Metric(
+        metric.value,
+        metric.unit,
+        metric.lower,
+        None,
+        metric.provenance,
+        metric.scope,
+        missing=(*metric.missing, name),
+        reason="; ".join(filter(None, (metric.reason, f"{name}: beyond the budget for marks"))),
+        method=metric.method,
+    )
+
+
+def _labelled(energy: Metric, intervals: int) -> Metric:
+    """The energy, saying so where it can't be resolved."""
+    if energy.value is None or energy.upper is None or energy.lower is None:
+        return energy
+    if energy.provenance is Provenance.ESTIMATED or energy.upper - energy.lower <= _WIDE * energy.value:
+        return energy
+    text = "too short to be resolved by reads this far apart"
+    if intervals > 1:
+        text = f"sum of estimates over {intervals} intervals, {text}"
+    method = "; ".join(filter(None, (energy.method, text)))
+    return Metric(energy.value, energy.unit, energy.lower, energy.upper, energy.provenance, energy.scope, method=method)

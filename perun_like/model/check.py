@@ -1,0 +1,146 @@
+"""Whether a result agrees with itself: children with parents, parts with sums, bounds with values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
+
+_CLOSE = 1e-9  # relative: sums of doubles in another order
+_BELOW = {
+    NodeType.APP: NodeType.MULTI_RUN,
+    NodeType.MULTI_RUN: NodeType.RUN,
+    NodeType.RUN: NodeType.NODE,
+    NodeType.NODE: NodeType.DEVICE_GROUP,
+    NodeType.DEVICE_GROUP: NodeType.SENSOR,
+}
+RUN_METRICS = (
+    "runtime_s", "energy_j", "power_w", "cpu_energy_j", "dram_energy_j", "gpu_energy_j", "energy_share_j",
+    "energy_rest_j", "cpu_util_percent", "gpu_util_percent", "memory_peak_b", "gpu_memory_peak_b", "disk_read_b",
+    "disk_write_b", "net_recv_b", "net_sent_b", "co2e_kg", "cost", "overhead_cpu_s", "missed_ticks",
+)  # fmt: skip
+_SUMS = ("energy_j", "cpu_energy_j", "dram_energy_j", "gpu_energy_j", "energy_share_j", "energy_rest_j",
+         "disk_read_b", "disk_write_b", "net_recv_b", "net_sent_b", "overhead_cpu_s", "missed_ticks")  # fmt: skip
+
+
+def self_check(root: DataNode) -> list[str]:
+    """What is wrong with a result, in words; empty if it agrees with itself.
+
+    Args:
+        root: The tree, or a part of it.
+    """
+    return [problem for node in root.walk() for check in _CHECKS for problem in check(node)]
+
+
+def _levels(node: DataNode) -> Iterator[str]:
+    for child in node.nodes:
+        if _BELOW.get(node.type) is not child.type:
+            yield f"{_name(node)} contains {_name(child)}"
+
+
+def _presence(node: DataNode) -> Iterator[str]:
+    if node.type in (NodeType.APP, NodeType.MULTI_RUN, NodeType.RUN):
+        for name in RUN_METRICS:
+            if name not in node.metrics:
+                yield f"{_name(node)} lacks {name}"
+
+
+def _metrics(node: DataNode) -> Iterator[str]:
+    for name, metric in node.metrics.items():
+        for problem in _of_metric(metric):
+            yield f"{_name(node)}: {name} {problem}"
+
+
+def _of_metric(metric: Metric) -> Iterator[str]:
+    """One figure: its bounds are in order, and if it's missing or partial it says why."""
+    numbers = [number for number in (metric.lower, metric.value, metric.upper) if number is not None]
+    if not all(math.isfinite(number) for number in numbers):
+        yield "is not finite"
+    if numbers != sorted(numbers):
+        yield f"is out of order: {metric.lower} <= {metric.value} <= {metric.upper} doesn't hold"
+    if (metric.value is None) != (metric.provenance is Provenance.MISSING):
+        yield f"has the value {metric.value} and the provenance {metric.provenance.value}"
+    if metric.value is None and not metric.reason:
+        yield "is missing without a reason"
+    if metric.missing and (metric.upper is not None or not metric.reason):
+        yield "lacks parts, but has an upper bound or no reason"
+
+
+def _shares(node: DataNode) -> Iterator[str]:
+    """Share and rest make the whole: exactly on one host, up to rounding where several are summed."""
+    share, rest, whole = (node.metrics.get(name) for name in ("energy_share_j", "energy_rest_j", "energy_j"))
+    if share is None or rest is None or whole is None or rest.value is None or share.value is None:
+        return
+    hosts = node.find(NodeType.NODE)
+    complete = all((_value(host, "energy_share_j") is None) == (_value(host, "energy_j") is None) for host in hosts)
+    made = share.value + rest.value
+    if complete and (whole.value is None or not _agree(made, whole.value, exactly=len(hosts) < 2)):
+        yield f"{_name(node)}: share {share.value} and rest {rest.value} don't make {whole.value}"
+
+
+def _value(node: DataNode, name: str) -> float | None:
+    return node.metrics[name].value if name in node.metrics else None
+
+
+def _children(node: DataNode) -> Iterator[str]:
+    """Sums of parents over children."""
+    if node.type is NodeType.DEVICE_GROUP:
+        parts = [child for child in node.nodes if child.metadata.get("added")]
+        yield from _sum(node, "energy_j", "energy_j", parts)
+    elif node.type is NodeType.NODE:
+        yield from _sum(node, "energy_j", "energy_j", node.nodes)
+        for group in ("cpu", "dram", "gpu"):
+            yield from _sum(node, f"{group}_energy_j", "energy_j", [c for c in node.nodes if c.id == group])
+    elif node.type is not NodeType.SENSOR:
+        for name in _SUMS:
+            yield from _sum(node, name, name, node.nodes)
+
+
+def _sum(node: DataNode, name: str, of: str, parts: list[DataNode]) -> Iterator[str]:
+    """Whether a node's metric is the sum of its parts', bounds included."""
+    whole = node.metrics.get(name)
+    known = [part.metrics[of] for part in parts if of in part.metrics and part.metrics[of].value is not None]
+    if whole is None or (whole.value is None and not known):
+        return
+    if whole.value is None or not known:
+        yield f"{_name(node)}: {name} is {whole.value}, its parts are {[metric.value for metric in known]}"
+        return
+    for bound in ("lower", "value", "upper"):
+        figures = [getattr(metric, bound) for metric in known]
+        figure = getattr(whole, bound)
+        if figure is not None and None not in figures and not _agree(math.fsum(figures), figure):
+            yield f"{_name(node)}: {bound} of {name} is {figure}, its parts make {math.fsum(figures)}"
+    lacking = {name for metric in known for name in metric.missing}
+    if lacking - set(whole.missing):
+        yield f"{_name(node)}: {name} doesn't say that it lacks {', '.join(sorted(lacking - set(whole.missing)))}"
+
+
+def _regions(node: DataNode) -> Iterator[str]:
+    for region in node.regions:
+        for problem in _of_region(region, node):
+            yield f"{_name(node)}: region {region.name} of rank {region.rank} {problem}"
+
+
+def _of_region(region: Region, run: DataNode) -> Iterator[str]:
+    """A region can't be longer or hungrier than its run."""
+    for name, metric in region.metrics.items():
+        yield from (f"{name} {problem}" for problem in _of_metric(metric))
+        whole = run.metrics.get(name)
+        if name == "power_w" or whole is None or whole.upper is None or metric.lower is None:
+            continue
+        if metric.lower > whole.upper * (1 + _CLOSE):
+            yield f"has more {name} than its run"
+    if region.calls < 0:
+        yield f"has {region.calls} calls"
+
+
+def _agree(a: float, b: float, *, exactly: bool = False) -> bool:
+    return a == b if exactly else math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-12)
+
+
+def _name(node: DataNode) -> str:
+    return f"{node.type.value} {node.id}"
+
+
+_CHECKS: tuple[Callable[[DataNode], Iterator[str]], ...] = (_levels, _presence, _metrics, _shares, _children, _regions)
