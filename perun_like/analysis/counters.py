@@ -61,7 +61,7 @@ def uncertainty(sensor: Sensor) -> float:
     step = sensor.resolution * sensor.scale
     if sensor.unit == "J":
         return step + _KERNEL_ROUNDING_J
-    return step * _CPU_TIME_FIELDS if sensor.quantity == "cpu_busy" else step
+    return step * _CPU_TIME_FIELDS if sensor.unit == "s" else step
 
 
 def counters(stream: Stream) -> list[Counter]:

@@ -33,15 +33,15 @@ def energy(sensor: Sensor, busy: Increase, windows: Windows) -> Increase:
     time_s = windows.duration_s
     # No more CPU seconds can pass than there are CPUs, whatever the counter's reads leave open.
     most_s = time_s * float(sensor.model.get("logical_cpus") or np.nan)
-    bounds_s = [np.fmin(bound, most_s) for bound in (busy.lower, busy.value, busy.upper)]
+    busy_s = [np.fmin(bound, most_s) for bound in (busy.lower, busy.value, busy.upper)]
     lower, value, upper = (
-        idle * time_s + (active * busy_s if active else 0.0)
-        for idle, active, busy_s in zip(idle_w, active_w, bounds_s, strict=True)
+        idle * time_s + (active * seconds if active else 0.0)
+        for idle, active, seconds in zip(idle_w, active_w, busy_s, strict=True)
     )
-    missing_s = busy.missing_s if active_w[2] else np.zeros(windows.owners)
-    return Increase(lower, value, upper, missing_s)
+    missing_s = busy.missing_s if any(active_w) else np.zeros(windows.owners)
+    # The coefficients are those of three machines: each in order with the others only as a whole.
+    return Increase(np.minimum(lower, value), value, np.maximum(upper, value), missing_s)
 
 
 def _triple(sensor: Sensor, name: str) -> Sequence[float]:
-    lower, value, upper = sorted(float(figure) for figure in sensor.model.get(name, (0.0, 0.0, 0.0)))
-    return lower, value, upper
+    return [float(figure) for figure in sensor.model.get(name, (0.0, 0.0, 0.0))]
