@@ -25,6 +25,7 @@ class _Line(NamedTuple):
     metric: Metric
     note: str = ""
     codes: tuple[str, ...] = ()
+    explain: bool = True  # whether the metric's method is told; if not, the table of devices tells it
 
 
 def answer(page: Page, run: DataNode) -> list[str]:
@@ -34,9 +35,9 @@ def answer(page: Page, run: DataNode) -> list[str]:
     energy, cost = metric_of(run, "energy_j"), metric_of(run, "cost")
     bill = "" if energy.value is None or energy.missing else form.watt_hours(energy.value)
     lines = [
-        _Line("Energy", energy, ", ".join(filter(None, (bill, whole if hosts else ""))), (BOLD,)),
+        _Line("Energy", energy, ", ".join(filter(None, (bill, whole if hosts else ""))), (BOLD,), explain=False),
         _Line("Application", metric_of(run, "energy_share_j"), "its share of that"),
-        _Line("Mean power", metric_of(run, "power_w")),
+        _Line("Mean power", metric_of(run, "power_w"), explain=False),
         _Line("CO2e", metric_of(run, "co2e_kg")),
         _Line("Cost", cost, "" if cost.value is None else form.per_million(cost.value, cost.unit)),
     ]
@@ -46,9 +47,11 @@ def answer(page: Page, run: DataNode) -> list[str]:
 def figures(page: Page, run: DataNode) -> list[str]:
     """Memory, load, input and output."""
     labels = {"Memory peak": "memory_peak_b", "CPU load": "cpu_util_percent"}
+    cpus = {node.id: node.metadata.get("logical_cpus") for node in run.find(NodeType.NODE)}
+    notes = {"CPU load": f"of {sum(filter(None, cpus.values()))} logical CPUs" if all(cpus.values()) and cpus else ""}
     if metric_of(run, "gpu_util_percent").value is not None:  # most machines have none: nothing to explain
         labels |= {"GPU load": "gpu_util_percent", "GPU memory": "gpu_memory_peak_b"}
-    lines = [_Line(label, metric_of(run, name)) for label, name in labels.items()]
+    lines = [_Line(label, metric_of(run, name), notes.get(label, "")) for label, name in labels.items()]
     pairs = (
         ("Disk", metric_of(run, "disk_read_b"), "read", metric_of(run, "disk_write_b"), "written"),
         ("Network", metric_of(run, "net_recv_b"), "received", metric_of(run, "net_sent_b"), "sent"),
@@ -75,7 +78,7 @@ def _block(page: Page, lines: list[_Line], more: Sequence[str] = ()) -> list[str
         if line.metric.value is None:
             reasons.setdefault(line.metric.reason, []).append(line.label)
             continue
-        note, method = _note(line), line.metric.method or ""
+        note, method = _note(line), (line.metric.method or "") if line.explain else ""
         whole = "; ".join(filter(None, (note, method)))
         if method and not _fits(page, line, whole):
             methods.setdefault(method, []).append(line.label)
@@ -93,6 +96,8 @@ def _note(line: _Line) -> str:
 
 def _unavailable(page: Page, labels: list[str], reason: str | None) -> list[str]:
     text = f"not available: {reason or 'the reason is not recorded'}"
+    if labels == ["Cost"] and reason:
+        text = reason  # says it all: no price is known
     if len(labels) == 1:
         first = "  " + page.pad(labels[0], _LABEL)
         return page.paragraph(text, DIM, first=first, indent=" " * len(first))

@@ -52,15 +52,18 @@ def show(metric: Metric) -> Shown:
     if metric.value is None or not math.isfinite(metric.value):
         return Shown(f"not available: {metric.reason or 'unknown why'}", "")
     lower, upper = metric.lower, metric.upper
-    if metric.missing:
+    if metric.missing or (upper is None and lower == metric.value):
         least = metric.value if lower is None else lower
         return Shown(f"at least {_end(least, metric.unit, _USUAL_DIGITS, math.floor)}", "")
-    if metric.unit in ("s", "%"):
-        return Shown((duration if metric.unit == "s" else percent)(float(metric.value)), "")
+    if metric.unit == "s":
+        return Shown(duration(float(metric.value)), "")
+    if metric.unit == "%" and (lower is None or upper is None or lower == upper):
+        return Shown(percent(float(metric.value)), "")
     known = digits(float(metric.value), lower, upper)
     if metric.provenance is Provenance.ESTIMATED and (lower is None or upper is None):
         known = 2
-    value = _end(float(metric.value), metric.unit, known, round, keep_place=known < _EXACT_DIGITS)
+    rounding = math.floor if lower == metric.value else round
+    value = _end(float(metric.value), metric.unit, known, rounding, keep_place=known < _EXACT_DIGITS)
     return Shown(str(value), _bounds(metric, value))
 
 
@@ -85,6 +88,8 @@ def _bounds(metric: Metric, value: _Step) -> str:
     if exact is None or lower is None or upper is None or lower == upper:
         return ""
     below, above = exact - lower, upper - exact
+    if not below:
+        return f"up to {_end(upper, metric.unit, _digits_of_end(upper, upper - lower), math.ceil)}"
     if min(below, above) < 0.75 * max(below, above):
         return interval(lower, upper, metric.unit)
     printed = float(value.text) * value.scale
@@ -93,12 +98,16 @@ def _bounds(metric: Metric, value: _Step) -> str:
 
 def interval(lower: float, upper: float, unit: str) -> str:
     """``12 to 160 J``, rounded outwards."""
-    place = _exponent((upper - lower) / 2) - 1 if upper > lower else 0
-    kept = [min(max(_exponent(end) - place + 1, 2), 4) for end in (lower, upper)]
+    kept = [_digits_of_end(end, upper - lower) for end in (lower, upper)]
     low, high = _end(lower, unit, kept[0], math.floor), _end(upper, unit, kept[1], math.ceil)
     if lower == 0 or low.symbol == high.symbol:
         return f"{low.text} to {high}"
     return f"{low} to {high}"
+
+
+def _digits_of_end(end: float, width: float) -> int:
+    """How many digits of an interval's end its width justifies."""
+    return min(max(_exponent(end) - _exponent(width / 2) + 2, 2), 4)
 
 
 def _uncertainty(half: float, value: _Step) -> str:

@@ -12,6 +12,7 @@ MOST_ROWS = 15
 _NAME = 32  # columns of the longest name
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WIDE = 0.5  # as in the analysis, which says so in the metric's method
 _NOTHING = Metric.absent("J", "not recorded")
 
 
@@ -47,19 +48,27 @@ def _models(page: Page, run: DataNode) -> list[str]:
     """What estimates assume."""
     texts: dict[str, None] = {}
     for sensor in run.find(NodeType.SENSOR):
-        text = (sensor.metadata.get("model") or {}).get("text")
-        if text and sensor.metrics.get("energy_j", _NOTHING).value is not None:
-            texts[f"{_name(sensor)} estimated from {text}"] = None
+        energy = sensor.metrics.get("energy_j", _NOTHING)
+        if energy.method and energy.value is not None:
+            texts[f"{_name(sensor)}: {energy.method}"] = None
     return [line for text in texts for line in page.paragraph(text, DIM, indent="    ")]
 
 
 def _gone(page: Page, run: DataNode) -> list[str]:
-    """Why devices that were found have no energy."""
+    """What is wrong with devices: why there is no energy, how many reads failed."""
     lines: list[str] = []
     for sensor in run.find(NodeType.SENSOR):
-        energy = sensor.metrics.get("energy_j")
-        if energy is not None and energy.value is None:
-            lines += page.paragraph(f"{_name(sensor)}: {energy.reason or 'no reason is recorded'}", YELLOW)
+        if "energy_j" not in sensor.metrics:
+            continue
+        name, facts, energy = _name(sensor), sensor.metadata, sensor.metrics["energy_j"]
+        failed = (
+            f"{facts['failed_reads']} of {facts.get('reads', '?')} reads failed" if facts.get("failed_reads") else ""
+        )
+        reason = str(energy.reason or "").removeprefix(f"{sensor.id}: ")
+        if energy.value is None and not reason:
+            reason = "no reason is recorded"
+        text = "; ".join(filter(None, (reason, failed)))
+        lines += page.paragraph(f"{name}: {text}", YELLOW) if text else []
     return lines
 
 
@@ -81,8 +90,8 @@ def _device(sensor: DataNode, prefix: str) -> tuple[bool, list[Cell]]:
         origin = "missing"
     elif outside:
         origin = f"{energy.provenance.value}, not added: {outside}"
-    if facts.get("failed_reads"):
-        origin += f", {facts['failed_reads']} of {facts.get('reads', '?')} reads failed"
+    elif facts.get("accuracy"):
+        origin += f", accurate to {form.percent(100 * facts['accuracy'])}"
     return bool(outside), [
         Cell(prefix + _name(sensor), codes),
         _figure(energy, *codes),
@@ -129,10 +138,10 @@ def _region(page: Page, region: Region, *, ranks: bool, word: str) -> list[Cell]
 
 
 def _too_short(energy: Metric) -> bool:
-    """Whether the bounds of a measured energy are as far apart as the energy itself."""
+    """Whether the bounds of a measured energy are half as far apart as the energy itself, or more."""
     if energy.value is None or energy.lower is None or energy.upper is None:
         return False
-    return energy.provenance is not Provenance.ESTIMATED and energy.upper - energy.lower >= energy.value > 0
+    return energy.provenance is not Provenance.ESTIMATED and energy.upper - energy.lower > _WIDE * energy.value > 0
 
 
 def _with_bars(page: Page, cells: list[list[Cell]], shares: Sequence[float]) -> list[list[Cell]]:

@@ -123,10 +123,12 @@ def _warnings(page: Page, run: DataNode) -> list[str]:
 
 
 def _texts_of_warnings(run: DataNode) -> Iterator[str]:
+    energy = metric_of(run, "energy_j")
+    told = energy.reason or "" if energy.value is None else ""  # in the first line of the report
     for node in run.find(NodeType.NODE):
         cut = node.metadata.get("cut")
         if cut:
             yield f"The recording of {node.id} is incomplete: {cut}"
         for missing in node.metadata.get("missing", ()):
-            if missing["reason"] != cut:
+            if missing["reason"] != cut and missing["reason"] not in told:
                 yield ". ".join(filter(None, (f"{missing['what']}: {missing['reason']}", missing.get("remedy"))))

@@ -9,6 +9,9 @@ from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 MEASURED, ESTIMATED, MIXED = Provenance.MEASURED, Provenance.ESTIMATED, Provenance.MIXED
 
 
+SHARE = "by CPU time; middle of the bounds, which differ in who answers for idle power"
+
+
 def joules(value: float, lower: float, upper: float, provenance: Provenance = MEASURED, **more: Any) -> Metric:
     return Metric(value, "J", lower, upper, provenance, **more)
 
@@ -23,7 +26,7 @@ def energy_sensor(id_: str, energy: Metric, seconds: float, **facts: Any) -> Dat
 
 
 def run_node(metrics: dict[str, Metric], *sensors: DataNode, **facts: Any) -> DataNode:
-    host = {key: facts.pop(key) for key in ("missing", "cut") if key in facts}
+    host = {key: facts.pop(key) for key in ("missing", "cut") if key in facts} | {"logical_cpus": 4}
     group = DataNode("cpu", NodeType.DEVICE_GROUP, nodes=list(sensors))
     node = DataNode(facts.pop("host", "node01"), NodeType.NODE, nodes=[group], metadata=host)
     regions = facts.pop("regions", [])
@@ -40,29 +43,28 @@ def common(runtime_s: float = 4.512) -> dict[str, Metric]:
     """Metrics that are the same in all trees: no energy."""
     return {
         "runtime_s": Metric(runtime_s, "s"),
-        "cpu_util_percent": Metric(93.42, "%"),
+        "cpu_util_percent": Metric(93.42, "%", 93.1, 93.8),
         "gpu_util_percent": Metric.absent("%", "no GPU found"),
-        "memory_peak_b": Metric(851_443_712, "B", scope=Scope.APPLICATION, method="the application's processes"),
+        "memory_peak_b": Metric(851_443_712, "B", 851_443_712, 851_443_712, scope=Scope.APPLICATION),
         "gpu_memory_peak_b": Metric.absent("B", "no GPU found"),
         "disk_read_b": Metric(12_900_000, "B"),
         "disk_write_b": Metric(1_290_000_000, "B"),
         "net_recv_b": Metric(1_234, "B"),
         "net_sent_b": Metric(0, "B"),
-        "cost": Metric.absent("1", "no price given", Scope.APPLICATION),
+        "cost": Metric.absent("", "no price is known: give one, such as --price 0.30EUR"),
         "overhead_cpu_s": Metric(0.0452, "s", scope=Scope.SAMPLER),
         "missed_ticks": Metric(0, "1", scope=Scope.SAMPLER),
     }
 
 
 def measured(regions: list[Region] | None = None) -> DataNode:
-    world = "world average 473 g/kWh, no place given; PUE 1"
-    share = "by CPU time, between the CPUs' capacity and what was busy"
+    world = "world average 2024, 473 g/kWh; bounds span all countries: see --country"
     metrics = common() | {
         "energy_j": joules(412.34, 404.2, 420.4),
         "power_w": Metric(91.39, "W", 89.6, 93.2),
-        "energy_share_j": joules(381.2, 301.4, 402.9, ESTIMATED, scope=Scope.APPLICATION, method=share),
+        "energy_share_j": joules(381.2, 301.4, 402.9, ESTIMATED, scope=Scope.APPLICATION, method=SHARE),
         "co2e_kg": Metric(5.42e-5, "kg", 2.1e-5, 9.1e-5, ESTIMATED, method=world),
-        "cost": Metric(3.436e-5, "EUR", 3.37e-5, 3.51e-5, method="0.30 EUR/kWh"),
+        "cost": Metric(3.436e-5, "EUR", 3.37e-5, 3.51e-5, method="0.3 EUR/kWh"),
     }
     package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
     core = energy_sensor("rapl:core", joules(201.3, 197.1, 205.6), 4.512, not_added="inside package-0")
@@ -82,17 +84,20 @@ SOME_REGIONS = [
 ]
 
 
+CPUS = "4 logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers; --cpu-tdp narrows it"
+MEMORY = "16.8 GB of memory at 0.392 W/GB, busy or idle"
+
+
 def estimated() -> DataNode:
+    """Nothing could be read: a model stands in."""
     metrics = common() | {
-        "energy_j": joules(45.2, 12.1, 158.0, ESTIMATED),
-        "power_w": Metric(10.02, "W", 2.68, 35.02, ESTIMATED),
-        "energy_share_j": joules(31.0, 5.0, 120.0, ESTIMATED, scope=Scope.APPLICATION),
-        "co2e_kg": Metric(4.8e-6, "kg", 1.2e-6, 1.7e-5, ESTIMATED, method="Germany, 344 g/kWh (2024); PUE 1.2"),
+        "energy_j": joules(45.2, 12.1, 158.0, ESTIMATED, method=f"{CPUS}; {MEMORY}"),
+        "power_w": Metric(10.02, "W", 2.68, 35.02, ESTIMATED, method=f"{CPUS}; {MEMORY}"),
+        "energy_share_j": joules(31.0, 5.0, 120.0, ESTIMATED, scope=Scope.APPLICATION, method=SHARE),
+        "co2e_kg": Metric(4.8e-6, "kg", 1.2e-6, 1.7e-5, ESTIMATED, method="344 g/kWh, Germany 2024"),
     }
-    model = {"text": "4 logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers; --cpu-tdp narrows it"}
-    cpu = energy_sensor("estimate:cpu", joules(41.0, 11.0, 150.0, ESTIMATED), 4.512, model=model)
-    model = {"text": "16.8 GB of memory at 0.392 W/GB, busy or idle"}
-    dram = energy_sensor("estimate:dram", joules(4.2, 1.1, 8.0, ESTIMATED), 4.512, model=model)
+    cpu = energy_sensor("estimate:cpu", joules(41.0, 11.0, 150.0, ESTIMATED, method=CPUS), 4.512)
+    dram = energy_sensor("estimate:dram", joules(4.2, 1.1, 8.0, ESTIMATED, method=MEMORY), 4.512)
     remedy = "`perun-like setup` prints what grants it for good."
     missing = [{"backend": "rapl", "what": "CPU and DRAM energy", "reason": "permission denied", "remedy": remedy}]
     regions = [region("main", 1, 4.5, joules(45.0, 12.0, 157.0, ESTIMATED))]

@@ -31,6 +31,8 @@ def interval(shown: form.Shown) -> tuple[float, float]:
     if shown.bounds.startswith("± "):
         value, half = read(shown.value)[0], read(shown.bounds[2:])[0]
         return value - half, value + half
+    if shown.bounds.startswith("up to "):
+        return read(shown.value)[0], read(shown.bounds[6:])[0]
     low, high = shown.bounds.split(" to ")
     unit = high.split(" ")[1]
     return read(low if " " in low else f"{low} {unit}")[0], read(high)[0]
@@ -95,13 +97,16 @@ SHOWN = [
     ((1.12, "J", 0.0, 19.0), "1.1 J", "0 to 19.0 J"),
     ((3.3, "J", 0.5, 3300.0), "3.3 J", "500 mJ to 3.3 kJ"),
     ((5.42e-5, "kg", 2.1e-5, 9.1e-5), "54 mg", "± 37 mg"),
-    ((0.0, "J", 0.0, 3.2), "0 J", "0 to 3.2 J"),
+    ((0.0, "J", 0.0, 3.2), "0 J", "up to 3.2 J"),
     ((5.0, "J", 5.0, 5.0), "5.000 J", ""),
     ((5.0, "J"), "5.00 J", ""),
     ((4.5123, "s"), "4.512 s", ""),
     ((93.42, "%"), "93.4 %", ""),
     ((340_000, "1"), "340000", ""),
     ((100.0, "J", 50.0, None), "100 J", ""),
+    ((851_443_712, "B", 851_443_712, 943_718_400), "812 MiB", "up to 900 MiB"),
+    ((851_443_711, "B", 851_443_711, None), "at least 811 MiB", ""),  # one byte less than 812 MiB
+    ((93.42, "%", 93.1, 93.8), "93.42 %", "± 0.38 %"),
 ]
 
 
