@@ -90,9 +90,10 @@ def _bounds(metric: Metric, value: _Step) -> str:
     below, above = exact - lower, upper - exact
     if not below:
         return f"up to {_end(upper, metric.unit, _digits_of_end(upper, upper - lower), math.ceil)}"
-    if min(below, above) < 0.75 * max(below, above):
-        return interval(lower, upper, metric.unit)
     printed = float(value.text) * value.scale
+    beyond_zero = max(printed - lower, upper - printed) > 0.95 * exact and lower >= 0  # as in 16 J ± 17 J
+    if beyond_zero or min(below, above) < 0.75 * max(below, above):
+        return interval(lower, upper, metric.unit)
     return f"± {_uncertainty(max(printed - lower, upper - printed), value)}"
 
 
