@@ -1,0 +1,167 @@
+"""Results as plain dictionaries and back: what JSON exports and the results file have in common. No I/O.
+
+The form is fixed, others script against it::
+
+    {"schema": {"name": "perun-like", "version": 1}, "root": node}
+    node    {"id", "type", "metrics": {name: metric}, "nodes": [node…], "metadata": {…}}, of a RUN also "regions"
+    metric  {"value", "unit", "lower", "upper", "provenance", "scope"}, where set also "reason", "missing", "method",
+            "mean", "std", "n", "ci95"; the last four always at a MULTI_RUN
+    region  {"name", "rank", "calls", "metrics"}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
+
+NAME = "perun-like"
+VERSION = 1
+
+_OPTIONAL = ("reason", "missing", "method")
+_STATISTICS = ("mean", "std", "n", "ci95")
+
+
+def to_dict(tree: DataNode) -> dict[str, Any]:
+    """A result as it is exported: dictionaries, lists, strings, finite numbers, booleans and None only."""
+    return {"schema": {"name": NAME, "version": VERSION}, "root": _node_dict(tree)}
+
+
+def from_dict(document: Any) -> DataNode:
+    """The result that ``to_dict`` made a document of. Keys it doesn't know are ignored.
+
+    Raises:
+        ValueError: the document isn't such a result; the message says what is wrong with it.
+    """
+    schema = _typed(document, "schema", dict)
+    if schema.get("name") != NAME:
+        raise ValueError(f"its schema is {schema.get('name')!r}, not {NAME!r}")
+    if _typed(schema, "version", int) > VERSION:
+        raise ValueError(f"its schema has version {schema['version']}, newer than {VERSION}")
+    return _node(_typed(document, "root", dict))
+
+
+def encode(value: Any, indent: int | None = None) -> str:
+    """JSON in ASCII of anything: what JSON can't say becomes null (not a finite number) or a string."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(plain(value), allow_nan=False, indent=indent, separators=separators)
+
+
+def plain(value: Any) -> Any:
+    """A value made of what JSON has. NaN and infinities become None: they are not figures."""
+    if value is None or value is True or value is False or type(value) is str:
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    if hasattr(value, "tolist"):  # a numpy scalar or array
+        return plain(value.tolist())
+    return str(value)
+
+
+def _node_dict(node: DataNode) -> dict[str, Any]:
+    rounds = node.type is NodeType.MULTI_RUN
+    result = {
+        "id": node.id,
+        "type": node.type.value,
+        "metrics": _metrics_dict(node.metrics, rounds),
+        "nodes": [_node_dict(child) for child in node.nodes],
+        "metadata": plain(node.metadata),
+    }
+    if node.type is NodeType.RUN:
+        result["regions"] = [_region_dict(region) for region in node.regions]
+    return result
+
+
+def _region_dict(region: Region) -> dict[str, Any]:
+    metrics = _metrics_dict(region.metrics)
+    return {"name": region.name, "rank": region.rank, "calls": region.calls, "metrics": metrics}
+
+
+def _metrics_dict(metrics: Mapping[str, Metric], rounds: bool = False) -> dict[str, Any]:
+    return {name: _metric_dict(metric, rounds) for name, metric in metrics.items()}
+
+
+def _metric_dict(metric: Metric, rounds: bool) -> dict[str, Any]:
+    result = {
+        "value": metric.value,
+        "unit": metric.unit,
+        "lower": metric.lower,
+        "upper": metric.upper,
+        "provenance": metric.provenance,
+        "scope": metric.scope,
+    }
+    result |= {key: value for key in _OPTIONAL if (value := getattr(metric, key))}
+    result |= {key: value for key in _STATISTICS if (value := getattr(metric, key)) is not None or rounds}
+    return {key: plain(value) for key, value in result.items()}
+
+
+def _node(entry: Any) -> DataNode:
+    type_ = NodeType(_typed(entry, "type", str))
+    return DataNode(
+        id=_typed(entry, "id", str),
+        type=type_,
+        metrics=_metrics(entry),
+        nodes=[_node(child) for child in _typed(entry, "nodes", list)],
+        metadata=_typed(entry, "metadata", dict),
+        regions=[_region(region) for region in _typed(entry, "regions", list)] if type_ is NodeType.RUN else [],
+    )
+
+
+def _region(entry: Any) -> Region:
+    rank, calls = _typed(entry, "rank", int), _typed(entry, "calls", int)
+    return Region(_typed(entry, "name", str), rank, calls, _metrics(entry))
+
+
+def _metrics(entry: Any) -> dict[str, Metric]:
+    return {name: _metric(metric) for name, metric in _typed(entry, "metrics", dict).items()}
+
+
+def _metric(entry: Any) -> Metric:
+    ci95 = [_number(end) for end in _optional(entry, "ci95", list) or ()]
+    return Metric(
+        value=_number(entry.get("value")),
+        unit=_typed(entry, "unit", str),
+        lower=_number(entry.get("lower")),
+        upper=_number(entry.get("upper")),
+        provenance=Provenance(_typed(entry, "provenance", str)),
+        scope=Scope(_typed(entry, "scope", str)),
+        missing=tuple(str(part) for part in _optional(entry, "missing", list) or ()),
+        reason=_optional(entry, "reason", str),
+        method=_optional(entry, "method", str),
+        mean=_number(entry.get("mean")),
+        std=_number(entry.get("std")),
+        n=_optional(entry, "n", int),
+        ci95=(ci95[0], ci95[1]) if len(ci95) == 2 and None not in ci95 else None,  # type: ignore[arg-type]
+    )
+
+
+def _typed(entry: Any, key: str, type_: type) -> Any:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, type_) or isinstance(value, bool):
+        raise ValueError(f"{key!r} is not a {type_.__name__} everywhere")  # noqa: TRY004 - the document is wrong, not a caller
+    return value
+
+
+def _optional(entry: Any, key: str, type_: type) -> Any:
+    is_set = isinstance(entry, dict) and entry.get(key) is not None
+    return _typed(entry, key, type_) if is_set else None
+
+
+def _number(value: Any) -> float | int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError(f"{value!r} stands where a number should")
+    return value

@@ -1,0 +1,55 @@
+"""Names, version and limits of the results file. ``docs/file_format.md`` describes it for people.
+
+The version is increased when an older reader would misunderstand a file; a reader reads its own and all older
+versions. What an older reader may simply ignore (a new attribute, column or JSON key) doesn't increase it.
+"""
+
+from __future__ import annotations
+
+import re
+
+SCHEMA = "perun-like"
+VERSION = 1
+
+# Attributes of the file.
+SCHEMA_ATTRIBUTE = "schema"
+VERSION_ATTRIBUTE = "schema_version"
+SOFTWARE_ATTRIBUTE = "software_version"
+
+# Datasets that hold JSON.
+TREE = "tree"
+RECORDING = "recording"
+
+# Columns of a stream, beside one for each sensor …
+T0 = "t0_ns"
+READ = "read_ns"
+VALID_SUFFIX = ".valid"
+# … and of a host's calls of regions.
+REGIONS = "regions"
+CALL_COLUMNS = ("process", "region", "thread", "start_ns", "duration_ns", "resumed")
+
+# Attributes that say how a column is restored; one without FIRST holds its values as they are.
+FIRST = "first"
+STEP = "step"
+MODULUS = "modulus"
+UNIT_NJ = "unit_nj"
+
+PLAIN_ROWS = 4096  # shorter columns are not worth an encoding: 32 KiB, and people read them as they are
+PLAIN_BYTES = 1 << 16  # the same for text
+CHUNK_ROWS = 1 << 16
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
+_LONGEST_NAME = 60
+
+
+class Names:
+    """Names of datasets and groups made of names of things: plain characters, not too long, each given once."""
+
+    def __init__(self, *reserved: str) -> None:
+        self._given = dict.fromkeys(reserved, 1)
+
+    def give(self, text: str) -> str:
+        """A name for something that is called ``text``, which may be anything."""
+        name = _UNSAFE.sub("_", text)[:_LONGEST_NAME] or "_"
+        number = self._given[name] = self._given.get(name, 0) + 1
+        return name if number == 1 else self.give(f"{name}-{number}")

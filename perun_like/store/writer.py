@@ -1,0 +1,211 @@
+"""Write one run as one file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from perun_like import __version__
+from perun_like.errors import InputError, PerunError
+from perun_like.model.node import DataNode
+from perun_like.model.recording import HostRecording, Int64s, Recording, RegionCalls, Stream
+from perun_like.model.serial import encode, to_dict
+from perun_like.store import columns, schema
+from perun_like.store.columns import Column
+from perun_like.store.hdf5 import Image, Packed, pack, pack_text
+
+# A column to be made, and then to be written: where, what, and its attributes beside those that restore it.
+_Job = tuple[str, Callable[[], Column], dict[str, str | int | float]]
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EFBIG: "raise the limit for the size of files (ulimit -f)",
+    errno.EROFS: "it can't be written to",
+    errno.EACCES: "you may not write there",
+    errno.ENOENT: "its directory doesn't exist",
+}
+
+
+def write(path: str, recording: Recording, tree: DataNode) -> None:
+    """Write a recording and its result to a new file.
+
+    The file is written beside and then given its name, so that it is complete whenever it is there at all. An existing
+    file is never touched.
+
+    Args:
+        path: The file to be; its directory exists.
+        recording: All of it is stored; reads that failed keep no value.
+        tree: The result, stored as JSON in the form of an export.
+
+    Raises:
+        InputError: there is a file of this name.
+        PerunError: it can't be written; nothing is left behind.
+    """
+    _publish(path, _image(recording, tree))
+
+
+def _image(recording: Recording, tree: DataNode) -> bytes:
+    image, jobs = Image(), list[_Job]()
+    hosts = [_host(number, host, jobs) for number, host in enumerate(recording.hosts)]
+    facts = {
+        "name": recording.name,
+        "run_id": recording.run_id,
+        "started_unix_ns": recording.started_unix_ns,
+        "window_ns": recording.window_ns,
+        "metadata": recording.metadata,
+        "processes": [asdict(process) for process in recording.processes],
+        "hosts": hosts,
+    }
+    image.annotate({
+        schema.SCHEMA_ATTRIBUTE: schema.SCHEMA,
+        schema.VERSION_ATTRIBUTE: schema.VERSION,
+        schema.SOFTWARE_ATTRIBUTE: __version__,
+    })  # fmt: skip
+    image.add(schema.TREE, pack_text(encode(to_dict(tree)).encode()), {})
+    image.add(schema.RECORDING, pack_text(encode(facts).encode()), {})
+    for path, packed, attributes in _packed(jobs, _rows(recording)):
+        image.add(path, packed, attributes)
+    return image.close()
+
+
+def _rows(recording: Recording) -> int:
+    lengths = [len(stream.t0_ns) for host in recording.hosts for stream in host.streams]
+    return max(lengths + [len(calls.region) for host in recording.hosts for calls in host.regions], default=0)
+
+
+def _packed(jobs: list[_Job], rows: int) -> Iterator[tuple[str, Packed, dict[str, str | int | float]]]:
+    """Make all columns, long ones in two threads: numpy and zlib let go of the interpreter."""
+    for (path, _, attributes), (packed, restoring) in zip(jobs, _made(jobs, rows), strict=True):
+        yield path, packed, {**attributes, **restoring}
+
+
+def _made(jobs: list[_Job], rows: int) -> Iterator[tuple[Packed, dict[str, int]]]:
+    if rows <= schema.CHUNK_ROWS:
+        yield from map(_make, jobs)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # a third of the time that a short run's file takes
+
+    with ThreadPoolExecutor(2) as pool:
+        yield from pool.map(_make, jobs)
+
+
+def _make(job: _Job) -> tuple[Packed, dict[str, int]]:
+    column = job[1]()
+    return pack(column), column.attributes
+
+
+def _host(number: int, host: HostRecording, jobs: list[_Job]) -> dict[str, Any]:
+    """Facts about a host, and its columns added to ``jobs``."""
+    names = schema.Names(schema.REGIONS)
+    return {
+        "host": host.host,
+        "missing": [missing._asdict() for missing in host.missing],
+        "stats": host.stats,
+        "cut": host.cut,
+        "streams": [_stream(f"hosts/{number}/{names.give(s.backend)}", s, jobs) for s in host.streams],
+        "regions": _regions(f"hosts/{number}/{schema.REGIONS}", host.regions, jobs) if host.regions else None,
+    }
+
+
+def _stream(group: str, stream: Stream, jobs: list[_Job]) -> dict[str, Any]:
+    names = schema.Names(schema.T0, schema.READ)
+    jobs.append((f"{group}/{schema.T0}", lambda: columns.differences(stream.t0_ns, stream.period_ns), {"unit": "ns"}))
+    jobs.append((f"{group}/{schema.READ}", lambda: columns.plain(stream.t1_ns - stream.t0_ns), {"unit": "ns"}))
+    return {
+        "group": group,
+        "backend": stream.backend,
+        "period_ns": stream.period_ns,
+        "sweeps": len(stream.t0_ns),
+        "sensors": [_sensor(group, stream, row, names, jobs) for row in range(len(stream.sensors))],
+    }
+
+
+def _sensor(group: str, stream: Stream, row: int, names: schema.Names, jobs: list[_Job]) -> dict[str, Any]:
+    sensor, raw, valid = stream.sensors[row], stream.raw[row], stream.valid[row]
+    name = names.give(sensor.id.removeprefix(f"{stream.backend}:"))
+    attributes: dict[str, str | int | float] = {"unit": sensor.unit[:100], "scale": float(sensor.scale)}
+    jobs.append((f"{group}/{name}", lambda: columns.reads(raw, valid, sensor), attributes))
+    validity = None if valid.all() else name + schema.VALID_SUFFIX
+    if validity is not None:
+        jobs.append((f"{group}/{validity}", lambda: Column(valid.astype(np.uint8)), {}))
+    return {"column": name, "valid": validity, "sensor": sensor._asdict()}
+
+
+def _regions(group: str, processes: Sequence[RegionCalls], jobs: list[_Job]) -> dict[str, Any]:
+    """All processes of a host in one table, so that a thousand ranks are not a thousand groups."""
+    lengths = [len(calls.region) for calls in processes]
+
+    def joined(rows: Iterable[Int64s]) -> Int64s:
+        return np.concatenate([np.asarray(row, np.int64) for row in rows])
+
+    made: dict[str, Callable[[], Column]] = {
+        "process": lambda: columns.plain(np.repeat(np.arange(len(lengths)), lengths)),
+        "region": lambda: columns.plain(joined(calls.region for calls in processes)),
+        "thread": lambda: columns.differences(joined(calls.thread for calls in processes)),
+        "start_ns": lambda: columns.differences(joined(calls.start_ns for calls in processes)),
+        "duration_ns": lambda: columns.plain(joined(calls.stop_ns - calls.start_ns for calls in processes)),
+        "resumed": lambda: Column(joined(calls.resumed.astype(np.int64) for calls in processes).astype(np.uint8)),
+    }
+    jobs.extend((f"{group}/{name}", made[name], {}) for name in schema.CALL_COLUMNS)
+    return {
+        "group": group,
+        "calls": sum(lengths),
+        "processes": [
+            {"pid": c.pid, "rank": c.rank, "names": c.names, "calls": len(c.region), "lost_calls": c.lost_calls}
+            for c in processes
+        ],
+    }
+
+
+def _publish(path: str, image: bytes) -> None:
+    directory = os.path.dirname(path) or "."
+    temporary = os.path.join(directory, f".perun-like-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+        _name(temporary, path)
+        _sync_directory(directory)
+    except FileExistsError:
+        message = f"{path} exists and is left as it is: give another --run-id, or move the file away"
+        raise InputError(message) from None
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "nothing was left behind")
+        raise PerunError(f"can't write {path}: {error.strerror}: {remedy}, or choose another directory") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _name(temporary: str, path: str) -> None:
+    """Give a finished file its name, unless there is a file of that name: of several writers, one succeeds."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(path)  # it was empty, and ours
+            raise
+
+
+def _sync_directory(directory: str) -> None:
+    with contextlib.suppress(OSError):  # not every file system can; the file itself is safe
+        fd = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
