@@ -31,7 +31,7 @@ def _sensors(context: Context) -> list[Sensor]:
     tick_s = 1 / here.ticks_per_s
     return [  # in the order of System.processes
         _sensor("cpu_time", "cpu_time", COUNTER, "s", tick_s, "stat", ceiling=float(here.logical_cpus())),
-        _sensor("rss", "memory_rss", GAUGE, "B", 1.0, "stat"),
+        _sensor("rss", "memory_rss", GAUGE, "B", 1.0, "statm"),
         _sensor("rss_peak", "memory_rss_peak", GAUGE, "B", 1.0, "status"),
         _sensor("count", "processes", GAUGE, "1", 1.0, "stat"),
         _sensor("disk_read", "disk_read", COUNTER, "B", 1.0, "io"),
