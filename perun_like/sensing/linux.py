@@ -126,7 +126,7 @@ class Sums:
 
     def __init__(self, columns: Sequence[Sequence[tuple[str, int]]], factor: int = 1) -> None:
         self._factor = factor
-        self._files = {path: HeldFile(path) for column in columns for path, _ in column}
+        self._files = {path: HeldFile(path) for path in {path for column in columns for path, _ in column}}
         self._columns = columns
 
     def read(self) -> list[int | None]:
