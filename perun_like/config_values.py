@@ -24,9 +24,7 @@ def name(text: str) -> str:
     Raises:
         InputError: it can't; the message says what is allowed.
     """
-    allowed = (
-        f"it becomes a file name of at most {MAX_NAME_BYTES} bytes, without / or \\ or control characters"
-    )
+    allowed = f"it becomes a file name of at most {MAX_NAME_BYTES} bytes, without / or \\ or control characters"
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
