@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from perun_like.config import OPTIONS, Option, Settings, resolve
+from perun_like.report.format import period
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +63,7 @@ def written(option: Option, value: Any) -> str:
     if option.is_flag:
         return "no" if value else "yes"
     if option.field == "period_ns":
-        return f"{value / 1e6:g}ms" if value < 1e9 else f"{value / 1e9:g}s"
+        return period(value).replace(" ", "")
     if option.multiple:
         return ", ".join(value) if value else "all"
     if isinstance(value, tuple):

@@ -184,6 +184,11 @@ def duration(seconds: float) -> str:
     return f"{sign}{minutes // 1440} d {minutes // 60 % 24} h {minutes % 60} min"
 
 
+def period(period_ns: int) -> str:
+    """A period as it was asked for: ``100 ms``, ``1.5 s``."""
+    return f"{period_ns / 1e6:g} ms" if period_ns < 10**9 else f"{period_ns / 1e9:g} s"
+
+
 def percent(fraction_of_100: float) -> str:
     """``93.4 %``, ``0.12 %``, ``187 %``."""
     if not math.isfinite(fraction_of_100):

@@ -166,7 +166,7 @@ def _footnotes(page: Page, run: DataNode, regions: Sequence[Region]) -> list[str
         notes.append("Energy of all devices while a region was active; nested regions overlap.")
     if any(_too_short(region.metrics.get("energy_j", _NOTHING)) for region in regions):
         period = run.metadata.get("period_ns")
-        read = f" every {form.number(period / 1e9, 's')}" if period else ""
+        read = f" every {form.period(period)}" if period else ""
         notes.append(f"* too short to be resolved by reads{read}: see --period")
     return [line for note in notes for line in page.paragraph(note, DIM)]
 

@@ -104,7 +104,7 @@ def _sampler(page: Page, run: DataNode) -> list[str]:
     runtime = metric_of(run, "runtime_s").value
     share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime else ""
     period = run.metadata.get("period_ns")
-    every = f", read every {form.number(period / 1e9, 's')}" if period else ""
+    every = f", read every {form.period(period)}" if period else ""
     text = f"Sampler: {form.number(cost.value, 's')} of CPU time{share}{every}, {_ticks(missed)}"
     return page.paragraph(text, YELLOW if missed.value else DIM)
 

@@ -197,6 +197,10 @@ def _limit(unit: str) -> float:
     return {"s": 60, "min": 60, "h": 24}.get(unit, 1e9)
 
 
+def test_periods_as_they_were_asked_for() -> None:
+    assert [form.period(ns) for ns in (10**6, 10**7, 1_500_000_000)] == ["1 ms", "10 ms", "1.5 s"]
+
+
 MONEY = [
     (0, "0.00 EUR", ""),
     (12.345, "12.35 EUR", ""),
