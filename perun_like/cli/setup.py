@@ -45,8 +45,8 @@ docker run -v /sys/devices/virtual/powercap:/host/powercap:ro \\
 #   not as root in there? add:  --group-add $(getent group {group} | cut -d: -f3)
 #   --security-opt systempaths=unconfined unmasks it in its own place, and much
 #   else with it
-podman run --security-opt unmask=/sys/devices/virtual/powercap \\
-    --group-add keep-groups IMAGE ...
+podman run -v /sys/devices/virtual/powercap:/host/powercap:ro \\
+    -e PERUN_POWERCAP_ROOT=/host/powercap --group-add keep-groups IMAGE ...
 #   apptainer and singularity show the host's /sys: nothing to do in there
 #   Kubernetes: a hostPath volume of /sys/devices/virtual/powercap, read-only,
 #   and PERUN_POWERCAP_ROOT
