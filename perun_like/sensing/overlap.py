@@ -75,11 +75,7 @@ def covered_estimates(sensors: Iterable[Sensor]) -> dict[str, str]:
     covered: dict[str, str] = {}
     for sensor in energy:
         if sensor.provenance == ESTIMATED and sensor.domain is not None:
-            by = [
-                measured[domain]
-                for domain in _COVERS.get(sensor.domain, (sensor.domain,))
-                if domain in measured
-            ]
+            by = [measured[domain] for domain in _COVERS.get(sensor.domain, (sensor.domain,)) if domain in measured]
             if by:
                 covered[sensor.id] = f"measured by {by[0]}"
     return covered
@@ -93,9 +89,7 @@ def _first_of_each_identity(sensors: Sequence[Sensor]) -> dict[str, Sensor]:
     return first
 
 
-def _container(
-    sensor: Sensor, candidates: Mapping[str, Sensor], parents: Mapping[str, str | None]
-) -> Sensor | None:
+def _container(sensor: Sensor, candidates: Mapping[str, Sensor], parents: Mapping[str, str | None]) -> Sensor | None:
     """The nearest candidate that contains a sensor, through however many levels."""
     seen = {sensor.identity}
     identity = sensor.parent
