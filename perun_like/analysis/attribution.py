@@ -54,13 +54,12 @@ def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float) -
         return Share(*(Metric.absent("J", reason, scope) for scope in (Scope.APPLICATION, Scope.HOST)))
     low, middle, high = _fractions(cpu_s, busy_s, capacity_s)
     rest = energy.value - energy.value * middle
-    upper = None if energy.upper is None else energy.upper * high
-    lower = 0.0 if energy.lower is None else energy.lower
+    value = energy.value - rest  # so that share + rest is the total to the last bit
     share = Metric(
-        value=energy.value - rest,  # so that share + rest is the total to the last bit
+        value=value,
         unit="J",
-        lower=min(lower * low, energy.value - rest),
-        upper=upper,
+        lower=min((energy.lower or 0.0) * low, value),
+        upper=None if energy.upper is None else max(energy.upper * high, value),
         provenance=Provenance.ESTIMATED,
         scope=Scope.APPLICATION,
         missing=energy.missing,
@@ -71,11 +70,10 @@ def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float) -
 
 
 def _rest(energy: Metric, value: float, low: float, high: float) -> Metric:
-    lower = 0.0 if energy.lower is None else energy.lower
     return Metric(
         value=value,
         unit="J",
-        lower=min(lower * (1 - high), value),
+        lower=min((energy.lower or 0.0) * (1 - high), value),
         upper=None if energy.upper is None else max(energy.upper * (1 - low), value),
         provenance=Provenance.ESTIMATED,
         scope=Scope.HOST,

@@ -6,6 +6,7 @@ from perun_like.analysis.hosts import Host
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
+_METHOD = "sum over processes, as sampled; shared pages count in each of them"
 _RSS, _RSS_PEAK, _COUNT = "processes:rss", "processes:rss_peak", "processes:count"
 
 
@@ -22,16 +23,18 @@ def memory_peak(host: Host, processes: list[Process]) -> Metric:
     if not known:
         return _unresolved(processes)
     value = max(known)
-    alone = _largest(host, _COUNT) in (None, 1) and len(processes) == 1
-    if alone and single is not None:
-        method = None if single == value else "largest sampled sum of all processes"
-        return _metric(value, value if single == value else None, method)
-    peaks = _largest(host, _RSS_PEAK)
-    upper = None if peaks is None else max(peaks, value)
-    return _metric(value, upper, "sum over processes, as sampled; shared pages count in each of them")
+    if len(processes) == 1 and _largest(host, _COUNT) == 1:
+        return _metric(value, _above(value, processes[0].max_rss_b), "no other process was seen")
+    upper = _above(value, _largest(host, _RSS_PEAK))
+    return _metric(value, upper, _METHOD if sampled is not None else "largest process; too short to be sampled")
 
 
-def _metric(value: int, upper: int | None, method: str | None) -> Metric:
+def _above(value: int, bound: int | None) -> int | None:
+    """The bound, if it is one."""
+    return bound if bound is not None and bound >= value else None
+
+
+def _metric(value: int, upper: int | None, method: str) -> Metric:
     return Metric(value, "B", value, upper, Provenance.MEASURED, Scope.APPLICATION, method=method)
 
 

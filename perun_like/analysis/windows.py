@@ -161,8 +161,11 @@ def _places(reads_ns: Int64s, t_ns: Int64s) -> _Places:
 
 
 def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increase:
-    lower = windows.sums(_lower(counter, brackets))
-    upper = _upper(counter, windows, brackets)
+    certain, upper = _lower(counter, brackets), _upper(counter, windows, brackets)
+    if counter.sensor.unit == "s" and counter.sensor.ceiling is not None:
+        least, most = _by_ceiling(counter, windows, brackets)
+        certain, upper = np.fmax(certain, least), np.fmin(upper, most)
+    lower = windows.sums(certain)
     estimate = brackets.stop.interpolate(counter.units) - brackets.start.interpolate(counter.units)
     value = np.fmin(np.maximum(windows.sums(estimate * counter.sensor.scale), lower), upper)
     missing_ns = brackets.outside_ns.astype(np.float64)
@@ -181,6 +184,30 @@ def _lower(counter: Counter, brackets: _Brackets) -> Floats:
     # Each missing step leaves one more difference of two reads, and each difference has its own rounding.
     differences = 1 + _between(counter.wraps, first, last) + _between(counter.gaps, first, last)
     return np.maximum(counted - differences * counter.uncertainty, 0.0)
+
+
+def _by_ceiling(counter: Counter, windows: Windows, brackets: _Brackets) -> tuple[Floats, Floats]:
+    """Bounds from a ceiling that is exact, as that of CPU time is: no CPU runs for more than a second a second.
+
+    What was counted between the reads around a window less the most that fits outside it is at least what was
+    counted in it (for each window); and what was counted between the reads inside plus the most that fits between
+    them and the window's ends is at most that (summed for each owner). Nan where steps are missing.
+    """
+    rate = (counter.sensor.ceiling or 0.0) / 1e9
+    oldest_ns, t1_ns = counter.t0_ns - counter.sensor.tick_ns - counter.sensor.lag_ns, counter.t1_ns
+    known = (brackets.outer_first >= 0) & (brackets.outer_last < counter.reads)
+    first, last = np.where(known, brackets.outer_first, 0), np.where(known, brackets.outer_last, 0)
+    known &= _between(counter.gaps, first, last) == 0
+    outside_ns = (windows.a_ns - oldest_ns[first]) + (t1_ns[last] - windows.b_ns)
+    outer = (counter.units[last] - counter.units[first]) * counter.sensor.scale
+    least = np.where(known, outer - rate * outside_ns - counter.uncertainty, np.nan)
+    some = known & (brackets.inner_last > brackets.inner_first)
+    first, last = np.where(some, brackets.inner_first, 0), np.where(some, brackets.inner_last, 0)
+    inner = (counter.units[last] - counter.units[first]) * counter.sensor.scale + counter.uncertainty
+    between_ns = (t1_ns[first] - windows.a_ns) + (windows.b_ns - oldest_ns[last])
+    length_ns = windows.b_ns - windows.a_ns
+    most = np.where(some, np.fmin(inner + rate * between_ns, rate * length_ns), rate * length_ns)
+    return least, windows.sums(np.where(known, most, np.nan))
 
 
 def _upper(counter: Counter, windows: Windows, brackets: _Brackets) -> Floats:
