@@ -90,6 +90,8 @@ def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
             domain = _domain(id_, entry.backend)
             if domain in _DOMAINS and domain not in estimated and group in (None, _DOMAINS[domain]):
                 lacking[id_] = f"{id_}: {entry.reason}"
+    if host.slept_s:
+        lacking["time asleep"] = f"the machine was suspended for {host.slept_s:.3g} s"
     for id_, reason in host.split.partial.items():
         sensor = added[id_]
         if group in (None, sensor.group) and not str(sensor.parent).startswith("psys"):

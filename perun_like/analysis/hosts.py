@@ -14,6 +14,7 @@ from perun_like.sensing.contract import GAUGE, Sensor
 from perun_like.sensing.overlap import Split, mirrored, split
 
 _SWEEPS_TO_COMPARE = 5
+_READ_APART_S = 0.05  # two clocks can't be read at one instant
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Host:
         """Logical CPUs, if known."""
         count = self.recording.host.get("logical_cpus")
         return int(count) if count else None
+
+    @property
+    def slept_s(self) -> float:
+        """How long the machine was suspended while it was recorded: CLOCK_MONOTONIC stands still then."""
+        clocks = [entry for entry in self.recording.host.get("clocks") or [] if entry and "boottime_ns" in entry]
+        asleep_ns = [entry["boottime_ns"] - entry["monotonic_ns"] for entry in clocks]
+        slept_s = (asleep_ns[-1] - asleep_ns[0]) / 1e9 if asleep_ns else 0.0
+        return slept_s if slept_s > _READ_APART_S else 0.0
 
     @property
     def sensors(self) -> list[Sensor]:

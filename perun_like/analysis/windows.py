@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perun_like.analysis.counters import Counter
-from perun_like.model.recording import Bools, Int64s
+from perun_like.model.recording import Int64s
 
 Floats = NDArray[np.float64]
 
@@ -233,8 +233,3 @@ def _sums(owner: Int64s, values: Floats | Int64s, owners: int) -> Floats:
 def _between(cumulated: Int64s, first: Int64s, last: Int64s) -> Int64s | int:
     """How many between two reads; without looking where there are none at all, as nearly always."""
     return cumulated[last] - cumulated[first] if cumulated[-1] else 0
-
-
-def covered(windows: Windows, missing_s: Floats) -> Bools:
-    """Whether anything at all is known of each owner's windows."""
-    return np.asarray(missing_s < windows.duration_s)

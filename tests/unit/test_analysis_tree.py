@@ -33,7 +33,8 @@ from perun_like.model.check import RUN_METRICS, self_check
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Scope
 from perun_like.model.recording import Recording
 from perun_like.sensing.contract import COUNTER, ESTIMATED, Missing, Sensor
-from perun_like.testing.machine import DROPPED, VANISHED, Fault
+from perun_like.testing import machines
+from perun_like.testing.machine import DROPPED, VANISHED, Fault, Machine
 
 MIB = 1 << 20
 
@@ -324,3 +325,35 @@ def test_self_check_finds_what_is_wrong() -> None:
     assert self_check(root) == ["RUN 0 lacks cost"]
     root.nodes, run.metrics = [run.nodes[0]], dict(good[0])
     assert "APP heat contains NODE node1" in self_check(root)
+
+
+@pytest.mark.parametrize(
+    ("made", "paths"),
+    [
+        (machines.laptop(), ["intel-rapl:0"]),  # psys contains the package and is never added
+        (machines.mmio_laptop(), ["intel-rapl:0"]),  # the same counter through two doors
+        (machines.multi_die_server(), [f"intel-rapl:{n}" for n in range(4)]),
+        (machines.multi_die_server(mirrored=True), ["intel-rapl:0", "intel-rapl:2"]),  # dies of a package show one
+        (machines.many_package_server(), [f"intel-rapl:{n}" for n in range(12)]),
+        (machines.amd_server(), ["intel-rapl:0"]),
+    ],
+    ids=["psys", "mmio", "dies", "mirrored dies", "twelve packages", "amd"],
+)
+def test_nothing_is_counted_twice(made: Machine, paths: list[str]) -> None:
+    machine = made.starting_at(BOOT)
+    _, run = result(recording(host(rapl(machine))))
+    around(run.metrics["energy_j"], truth_j(paths, machine=machine), rel=0.01)
+    assert run.metrics["energy_j"].missing == ()
+
+
+def test_a_machine_that_slept_makes_at_least() -> None:
+    """CLOCK_BOOTTIME ran ahead of CLOCK_MONOTONIC by 40 s."""
+    clocks = [
+        {"monotonic_ns": BOOT + t, "realtime_ns": 10**18, "boottime_ns": BOOT + t + d} for t, d in ((0, 5), (S, 40 * S))
+    ]
+    _, run = result(recording(host(rapl(), host={"clocks": clocks})))
+    assert run.metrics["energy_j"].missing == ("time asleep",)
+    assert run.metrics["energy_j"].reason == "the machine was suspended for 40 s"
+    awake = [clocks[0], {**clocks[1], "boottime_ns": BOOT + S + 9}]
+    _, run = result(recording(host(rapl(), host={"clocks": awake})))
+    assert run.metrics["energy_j"].missing == ()
