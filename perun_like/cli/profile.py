@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import InputError
-from perun_like.launch.child import end_like, original_environ
+from perun_like.launch.child import SignalGate, end_like, original_environ
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
+from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.monitor import PerunMonitor
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sensing.discovery import backend_specs, select
@@ -74,14 +76,11 @@ def _options(command: click.Command) -> click.Command:
     for option in OPTIONS:
         command.params.append(
             click.Option(
-                [option.flag, option.field],
+                [f"{option.opposite}/{option.flag}" if option.is_flag else option.flag, option.field],
                 help=option.help,
                 metavar=option.metavar or None,
                 multiple=option.multiple,
-                is_flag=option.is_flag,
-                flag_value=False if option.is_flag else None,
                 default=None,
-                type=click.UNPROCESSED if option.is_flag else str,
             )
         )
     return command
@@ -99,11 +98,12 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     if program is None:
         raise click.UsageError(_NO_PROGRAM, ctx)
     settings = resolve(os.getcwd(), os.environ, options)
-    _check_before_start(settings)
+    assumptions(asdict(settings))  # an unknown place is told now, not when the program has run
+    _check_writable(settings.json)
     environ = original_environ()
     application = _application(program, environ, settings)
     backends = select(backend_specs(sys.path), settings.backend)
-    monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj)
+    monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj, SignalGate())
     try:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
     finally:
@@ -121,15 +121,9 @@ def _application(program: Program, environ: dict[str, str], settings: Settings) 
     return make(program.target, program.args, environ, settings.python)
 
 
-def _check_before_start(settings: Settings) -> None:
-    """What would only be found wrong at the end is checked now."""
-    if settings.country is not None:
-        from perun_like.analysis.emissions import find_place
-
-        find_place(settings.country)
-    directory = os.path.dirname(settings.json or "") or "."
-    if settings.json not in (None, "-") and not os.access(directory, os.W_OK):
-        raise InputError(f"--json {settings.json}: the directory does not exist or can't be written")
+def _check_writable(json: str | None) -> None:
+    if json not in (None, "-") and not os.access(os.path.dirname(json or "") or ".", os.W_OK):
+        raise InputError(f"--json {json}: the directory does not exist or can't be written")
 
 
 def _show(monitor: PerunMonitor, tree: DataNode | None, settings: Settings) -> None:
@@ -142,19 +136,12 @@ def _show(monitor: PerunMonitor, tree: DataNode | None, settings: Settings) -> N
         if monitor.problem is not None:
             click.echo(f"perun-like: {monitor.problem}", err=True)
         if tree is not None and settings.report and sys.stderr is not None:
-            click.echo(_report(tree, monitor.path), err=True, nl=False)
+            from perun_like.report.terminal import text_for
+
+            click.echo(text_for(sys.stderr, tree, path=monitor.path), err=True, nl=False)
     except OSError as error:  # a closed stderr, a full disk
         with_reason = f"perun-like: the report could not be written: {error}"
         os.write(2, with_reason.encode() + b"\n") if settings.report else None
-
-
-def _report(tree: DataNode, path: str | None) -> str:
-    from perun_like.report.text import render
-
-    terminal = sys.stderr.isatty()
-    encoding = (sys.stderr.encoding or "ascii").lower()
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return render(tree, colour=colour, path=path, ascii=not encoding.startswith("utf"))
 
 
 _options(profile)

@@ -59,7 +59,7 @@ class SignalGate:
     """Signals held back in this process so that it outlives the child and can hand on what is meant for it.
 
     Blocking rather than handling keeps two things: who sent a signal can be asked, and none is lost between two
-    instructions. Open it before forking; ``child_state`` gives the child back what we were started with.
+    instructions. ``child_state`` gives the child what there was before the gate.
     """
 
     def __init__(self) -> None:

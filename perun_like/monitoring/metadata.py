@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from perun_like import __version__
+from perun_like.analysis.emissions import Assumptions
 from perun_like.config import Settings
 from perun_like.monitoring.application import Application
 
@@ -26,3 +28,18 @@ def run_metadata(app: Application, config: Settings) -> dict[str, Any]:
         "origins": dict(config.origins),
         "scheduler": {name: os.environ[name] for name in _SCHEDULER_VARIABLES if name in os.environ},
     }
+
+
+def assumptions(settings: Mapping[str, Any]) -> Assumptions:
+    """Place and price from a run's stored settings.
+
+    Raises:
+        InputError: there is no such country.
+    """
+    price = settings.get("price")
+    return Assumptions(
+        country=settings.get("country"),
+        intensity_g_per_kwh=settings.get("intensity_g_per_kwh"),
+        pue=settings.get("pue", 1.0),
+        price=None if price is None else (price[0], price[1]),
+    )

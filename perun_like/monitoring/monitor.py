@@ -36,6 +36,8 @@ class PerunMonitor:
         l_assigned_sensors: Sensor ids to read, by backend; a backend that is left out is read whole.
         config: Settings.
         sampler: A sampling process that has been started already, to save the application the wait.
+        gate: Signals that the caller has held back already, and lets through when it is ready to end; without it
+            they are held back from the program's start until its data is safe.
 
     Attributes:
         status: Where it is.
@@ -56,12 +58,14 @@ class PerunMonitor:
         l_assigned_sensors: Mapping[str, Sequence[str]],
         config: Settings,
         sampler: SamplerProcess | None = None,
+        gate: SignalGate | None = None,
     ) -> None:
         self._app = app
         self._comm = comm
         self._backends = dict(backends)
         self._assigned = {name: tuple(ids) for name, ids in l_assigned_sensors.items()}
         self._config = config
+        self._gate = gate
         self._local: str | None = None
         self.status = MonitorStatus.SETUP
         self.sp_ready_event: Event | None = None
@@ -92,10 +96,14 @@ class PerunMonitor:
             self._comm.check()
         except InputError as error:
             return self._failed(MonitorStatus.MPI_ERROR, error)
+        gate = self._gate or SignalGate()
         try:
-            return self._recorded(run_id) if record else self._unrecorded()
+            return self._recorded(run_id, gate) if record else self._unrecorded(gate)
         except CannotExecuteError as error:
             return self._failed(MonitorStatus.FILE_NOT_FOUND, error)
+        finally:
+            if gate is not self._gate:
+                gate.close()
 
     def close(self) -> None:
         """Let the sampler go and remove what it left on this host. Safe to repeat."""
@@ -109,16 +117,16 @@ class PerunMonitor:
         self.status, self.problem = status, str(error)
         return status, None, None
 
-    def _unrecorded(self) -> tuple[MonitorStatus, None, int]:
+    def _unrecorded(self, gate: SignalGate) -> tuple[MonitorStatus, None, int]:
         self.status = MonitorStatus.RUNNING
-        ending = self._watch(self._app.environ)[1]
+        ending = self._watch(self._app.environ, gate)[1]
         return self._status_after(ending), None, _result(ending)
 
-    def _recorded(self, run_id: str) -> tuple[MonitorStatus, DataNode | None, int]:
+    def _recorded(self, run_id: str, gate: SignalGate) -> tuple[MonitorStatus, DataNode | None, int]:
         place = RunPlace.claim(self._config.output, self._config.name or self._app.name, run_id)
         try:
             self._start_sampler(place, run_id)
-            process, ending = self._watch(self._watched_environ())
+            process, ending = self._watch(self._watched_environ(), gate)
         except CannotExecuteError:
             self._stop_sampler(None)
             place.release()
@@ -162,19 +170,13 @@ class PerunMonitor:
             return dict(self._app.environ)
         return {**self._app.environ, RUN_VARIABLE: marks_directory(self._local, self._comm.rank)}
 
-    def _watch(self, environ: Mapping[str, str]) -> tuple[dict[str, Any], Ending]:
+    def _watch(self, environ: Mapping[str, str], gate: SignalGate) -> tuple[dict[str, Any], Ending]:
         """Run the program to its end; returns what the recording keeps of it, and how it ended."""
-        gate = SignalGate()
-        try:
-            child = Child(self._app.argv, environ, gate)
-            process: dict[str, Any] = {"rank": self._comm.rank, "pid": child.pid, "start_ns": child.start_ns}
-            self.status = MonitorStatus.RUNNING
-            self._tell_sampler("watch", process=process)
-            self.ending = ending = child.wait()
-        except CannotExecuteError:
-            gate.close()
-            raise
-        # The gate stays closed: what ends the program must not end us before its data is safe.
+        child = Child(self._app.argv, environ, gate)
+        process: dict[str, Any] = {"rank": self._comm.rank, "pid": child.pid, "start_ns": child.start_ns}
+        self.status = MonitorStatus.RUNNING
+        self._tell_sampler("watch", process=process)
+        self.ending = ending = child.wait()
         process |= {
             "stop_ns": ending.stop_ns,
             "exit_code": ending.exit_code,

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from perun_like.analysis.emissions import Assumptions
 from perun_like.analysis.tree import analyse
 from perun_like.errors import FileError, PerunError
 from perun_like.model.node import DataNode
 from perun_like.model.recording import HostRecording, Process, Recording
+from perun_like.monitoring.metadata import assumptions
 from perun_like.sampling.host import clocks, host_facts
 from perun_like.sensing.contract import Missing
 from perun_like.store.assembly import assemble
@@ -62,17 +62,6 @@ def recover(parts: str) -> tuple[DataNode, str]:
     _refuse_while_running(parts)
     recording = assemble(parts)
     return save(recording, place), place.path
-
-
-def assumptions(settings: Mapping[str, Any]) -> Assumptions:
-    """Place and price from a run's stored settings."""
-    price = settings.get("price")
-    return Assumptions(
-        country=settings.get("country"),
-        intensity_g_per_kwh=settings.get("intensity_g_per_kwh"),
-        pue=settings.get("pue", 1.0),
-        price=None if price is None else (price[0], price[1]),
-    )
 
 
 def _without_samples(run: Mapping[str, Any], process: Process, reason: str) -> Recording:

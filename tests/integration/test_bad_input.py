@@ -22,7 +22,7 @@ REFUSED = [
     (["missing.py"], 2, ["missing.py", "no such file"]),
     ([], 2, ["SCRIPT", "-m MODULE", "-- EXECUTABLE"]),
     (["--perid", "1ms", "script.py"], 2, ["--perid", "--period"]),
-    (["--period", "1us", "script.py"], 2, ["--period", "1 ms"]),
+    (["--period", "1us", "script.py"], 2, ["--period", "1ms"]),
     (["--period", "fast", "script.py"], 2, ["--period", "100ms"]),
     (["--period", "0", "script.py"], 2, ["--period"]),
     (["--country", "Atlantis", "script.py"], 2, ["Atlantis"]),

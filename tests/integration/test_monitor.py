@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,9 @@ Monitor = Callable[..., PerunMonitor]
 
 
 @pytest.fixture
-def monitor(tmp_path: Path) -> Monitor:
+def monitor(tmp_path: Path) -> Iterator[Monitor]:
     """Make a monitor for a one-line script."""
+    made: list[PerunMonitor] = []
 
     def make(source: str = "pass", comm: Comm | None = None, backends: dict[str, str] | None = None) -> PerunMonitor:
         path = tmp_path / "script.py"
@@ -31,9 +32,12 @@ def monitor(tmp_path: Path) -> Monitor:
         config = resolve(str(tmp_path), {}, {"output": str(tmp_path / "results")})
         app = Application.script(str(path), (), dict(os.environ), sys.executable)
         specs = backend_specs(sys.path) if backends is None else backends
-        return PerunMonitor(app, comm or Comm(), specs, {}, config)
+        made.append(PerunMonitor(app, comm or Comm(), specs, {}, config))
+        return made[-1]
 
-    return make
+    yield make
+    for one in made:
+        one.close()
 
 
 def test_setup_then_processing_then_closed(monitor: Monitor) -> None:
@@ -50,7 +54,8 @@ def test_setup_then_processing_then_closed(monitor: Monitor) -> None:
 
 def test_ready_and_running_are_passed_through(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[MonitorStatus] = []
-    monkeypatch.setattr(PerunMonitor, "status", property(lambda self: passed[-1], lambda self, s: passed.append(s)))
+    noted = property(lambda self: passed[-1], lambda self, status: passed.append(status))
+    monkeypatch.setattr(PerunMonitor, "status", noted, raising=False)
     monitor().run_application("1")
     assert passed == [
         MonitorStatus.SETUP,

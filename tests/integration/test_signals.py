@@ -38,21 +38,15 @@ def started(tmp_path: Path, clean_environ: dict[str, str]) -> Callable[..., Any]
             yield process
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
     return start
 
 
-def child_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The watched program."""
-    (child,) = [c for c in psutil.Process(process.pid).children() if "script.py" in c.cmdline()]
-    return child
-
-
-def sampler_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The sampling process."""
-    (sampler,) = [c for c in psutil.Process(process.pid).children() if "script.py" not in c.cmdline()]
-    return sampler
+def children_of(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
+    """The watched program and the sampling process."""
+    children = {"script.py" in child.cmdline(): child for child in psutil.Process(process.pid).children()}
+    return children[True], children[False]
 
 
 def result_in(directory: Path) -> perun_like.DataNode:
@@ -112,7 +106,7 @@ def _read(terminal: int) -> bytes:
 def test_a_stopped_group_stops_and_continues_as_one(started: Callable[..., Any], tmp_path: Path) -> None:
     source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n" + WAITS
     with started(source, start_new_session=True) as process:
-        child = child_of(process)
+        child, _ = children_of(process)
         os.killpg(process.pid, signal.SIGSTOP)
         assert os.waitid(os.P_PID, process.pid, os.WSTOPPED) is not None
         assert child.status() == psutil.STATUS_STOPPED
@@ -124,7 +118,7 @@ def test_a_stopped_group_stops_and_continues_as_one(started: Callable[..., Any],
 
 def test_the_program_dies_with_us_and_nothing_is_lost(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
     with started(WAITS, "--run-id", "cut") as process:
-        child, sampler = child_of(process), sampler_of(process)
+        child, sampler = children_of(process)
         os.kill(process.pid, signal.SIGKILL)
         assert psutil.wait_procs([child, sampler], timeout=5)[1] == []
     parts = tmp_path / "perun_results/script/cut.parts"
@@ -141,8 +135,9 @@ def test_the_program_dies_with_us_and_nothing_is_lost(started: Callable[..., Any
 def test_the_program_outlives_the_sampler_and_the_report_says_so(started: Callable[..., Any], tmp_path: Path) -> None:
     source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(4))\n" + WAITS
     with started(source) as process:
-        sampler_of(process).kill()
-        os.kill(child_of(process).pid, signal.SIGUSR1)
+        child, sampler = children_of(process)
+        sampler.kill()
+        child.send_signal(signal.SIGUSR1)
         _, report = process.communicate(timeout=30)
         assert process.returncode == 4
         assert "sampling process" in report
@@ -152,7 +147,7 @@ def test_the_program_outlives_the_sampler_and_the_report_says_so(started: Callab
 
 def test_killing_the_whole_group_leaves_readable_parts(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
     with started(WAITS, "--run-id", "cut", start_new_session=True) as process:
-        sampler = sampler_of(process)
+        _, sampler = children_of(process)
         os.killpg(process.pid, signal.SIGKILL)
         assert psutil.wait_procs([sampler], timeout=5)[1] == []
     assert perun("recover", "perun_results/script/cut.parts").returncode == 0
@@ -160,10 +155,9 @@ def test_killing_the_whole_group_leaves_readable_parts(started: Callable[..., An
 
 def test_killing_everything_leaves_readable_parts(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
     with started("from perun_like import region\nregion('r').__enter__()\n" + WAITS, "--run-id", "cut") as process:
-        sampler = sampler_of(process)
-        sampler.suspend()
-        for victim in (sampler, child_of(process)):
-            victim.kill()
+        child, sampler = children_of(process)
+        sampler.kill()
+        child.kill()
         process.kill()
         process.wait()
     assert perun("recover", "perun_results/script/cut.parts").returncode == 0

@@ -116,12 +116,14 @@ def test_regions_get_the_energy_of_their_time(profile_on: Callable[..., Profiled
         "for name, seconds in (('first', 0.4), ('second', 0.3), ('first', 0.2)):\n"
         "    with region(name): time.sleep(seconds)\n"
     )
-    tree, recording, machine = profile_on(package(RandomWalk(15, 230, 40 * MS, seed=9)), source, "--period", "5ms")
+    tree, recording, machine = profile_on(two_socket_server(seed=9), source, "--period", "5ms")
+    added = [zone.path for zone in machine.zones if zone.name.startswith("package") or zone.name == "dram"]
     (calls,) = recording.hosts[0].regions
     for region in tree.find(NodeType.RUN)[0].regions:
         mine = calls.region == calls.names.index(region.name)
         true_j = sum(
-            machine.truth_j("intel-rapl:0", int(a), int(b))
+            machine.truth_j(path, int(a), int(b))
+            for path in added
             for a, b in zip(calls.start_ns[mine], calls.stop_ns[mine], strict=True)
         )
         energy = region.metrics["energy_j"]
