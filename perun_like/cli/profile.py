@@ -109,6 +109,8 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     finally:
         monitor.close()
     _show(monitor, tree, settings)
+    if sys.stdout is not None:
+        sys.stdout.flush()
     if monitor.ending is None:
         sys.exit(_EXIT_CODES.get(status, 1))
     end_like(monitor.ending)
