@@ -16,6 +16,17 @@ def main() -> None:
     gc.disable()  # a command ends before its garbage matters; collecting would add 6 ms to its imports
     hold_standard_streams()
     sampler = _early_sampler()
+    try:
+        sys.exit(_run(sampler))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        if sampler is not None:
+            sampler.release()
+
+
+def _run(sampler: SamplerProcess | None) -> int:
+    """Do what the command line says; the exit code."""
     import click
 
     from perun_like.cli.group import perun_like
@@ -25,15 +36,13 @@ def main() -> None:
         perun_like.main(standalone_mode=False, obj=sampler)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except PerunError as error:
         click.echo(f"perun-like: {error}", err=True)
-        sys.exit(error.exit_code)
-    finally:
-        if sampler is not None:
-            sampler.release()
+        return error.exit_code
+    return 0
 
 
 def _early_sampler() -> SamplerProcess | None:

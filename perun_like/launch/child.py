@@ -65,7 +65,8 @@ class SignalGate:
 
     def __init__(self) -> None:
         self._ignored_child = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would reap the child behind our back
+        if self._ignored_child:  # ignored, it would have the child reaped behind our back
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         present = [getattr(signal, name) for name in _RELAYED if hasattr(signal, name)]
         self.relayed = frozenset(number for number in present if signal.getsignal(number) != signal.SIG_IGN)
         self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self.relayed, signal.SIGCHLD})
@@ -82,6 +83,8 @@ class SignalGate:
     def close(self) -> None:
         """Let signals through again."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
+        if self._ignored_child:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 class Child:

@@ -73,7 +73,8 @@ class PerunMonitor:
         self.stop_event: Event | None = None
         self.close_event: Event | None = None
         self.queue: Queue | None = None
-        self.perunSP = sampler
+        self._early_sampler = sampler
+        self.perunSP: SamplerProcess | None = None
         self.problem: str | None = None
         self.ending: Ending | None = None
         self.path: str | None = None
@@ -107,11 +108,14 @@ class PerunMonitor:
 
     def close(self) -> None:
         """Let the sampler go and remove what it left on this host. Safe to repeat."""
+        self._release_sampler()
+        self.status = MonitorStatus.CLOSED
+
+    def _release_sampler(self) -> None:
         if self.perunSP is not None:
             self.perunSP.release()
         if self._local is not None:
             remove_directory(self._local)
-        self.status = MonitorStatus.CLOSED
 
     def _failed(self, status: MonitorStatus, error: PerunError) -> tuple[MonitorStatus, None, None]:
         self.status, self.problem = status, str(error)
@@ -137,11 +141,13 @@ class PerunMonitor:
         return self._status_after(ending), tree, _result(ending)
 
     def _start_sampler(self, place: RunPlace, run_id: str) -> None:
-        """Have the sampler ready and its first sweep done; without one the application runs all the same."""
+        """Have a sampler ready and its first sweep done; without one the application runs all the same."""
+        self._release_sampler()
         try:
             token = os.urandom(8).hex()
             self._local = make_local_directory(token, self._comm.rank)
-            sampler = self.perunSP = self.perunSP or SamplerProcess(os.environ)
+            sampler = self.perunSP = self._early_sampler or SamplerProcess(os.environ)
+            self._early_sampler = None
             self.sp_ready_event, self.queue = sampler.ready, sampler.queue
             self.start_event, self.stop_event, self.close_event = sampler.start, sampler.stop, sampler.close
             sampler.send("prepare", **self._order(place, run_id))

@@ -108,7 +108,20 @@ class Sampler:
             if thread.is_alive():
                 reason = f"the backend was not ready within {PREPARE_TIMEOUT_S:g} s"
                 self._missing.append(Missing(name, "all sensors", reason))
-        return [found[name] for name in threads if name in found]
+        return self._without_repeated_ids([found[name] for name in threads if name in found])
+
+    def _without_repeated_ids(
+        self, found: list[tuple[Backend, tuple[Sensor, ...]]]
+    ) -> list[tuple[Backend, tuple[Sensor, ...]]]:
+        taken: set[str] = set()
+        unique: list[tuple[Backend, tuple[Sensor, ...]]] = []
+        for backend, sensors in found:
+            repeated = [sensor.id for sensor in sensors if sensor.id in taken]
+            if repeated:
+                self._missing.append(Missing(backend.name, ", ".join(repeated), "another backend has these ids"))
+            unique.append((backend, tuple(sensor for sensor in sensors if sensor.id not in taken)))
+            taken.update(sensor.id for sensor in sensors)
+        return unique
 
     def _find(self, name: str, found: dict[str, tuple[Backend, tuple[Sensor, ...]]]) -> None:
         result = discovery.find_all({name: self._order["backends"][name]}, self._context)

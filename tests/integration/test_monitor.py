@@ -152,3 +152,18 @@ def test_a_broken_backend_is_reported_and_the_others_are_read(monitor: Monitor) 
     (node,) = tree.find(NodeType.NODE)
     assert any(entry["backend"] == "broken" for entry in node.metadata["missing"])
     assert [s.id for s in tree.find(NodeType.SENSOR) if s.id.startswith("memory:")]
+
+
+def test_a_monitor_can_run_its_application_again(monitor: Monitor) -> None:
+    m = monitor()
+    for run_id in ("1", "2"):
+        status, tree, _ = m.run_application(run_id)
+        assert status is MonitorStatus.PROCESSING
+        assert tree is not None
+        assert tree.find(NodeType.MULTI_RUN)[0].id == run_id
+
+
+def test_signals_pass_again_after_a_run(monitor: Monitor) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    monitor().run_application("1")
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
