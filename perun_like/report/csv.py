@@ -15,13 +15,25 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from perun_like.model.recording import Bools, Int64s, Stream
-from perun_like.store.reader import RunFile, StreamFile
+from perun_like.store.reader import RunFile, StreamFile, telling_damage
 from perun_like.units import NS_PER_S
 
 _ROWS_AT_ONCE = 512
 _ROWS_IN_MEMORY = 1 << 13  # of which half a megabyte becomes a few megabytes of Python integers
 _DECIMALS = {float(f"1e-{digits}"): digits for digits in range(10)}
 _NS = 1 / NS_PER_S
+
+
+class _Part(NamedTuple):
+    """The sweeps of one backend on one host.
+
+    ``names`` are the first cells of each row; ``start_ns`` is the run's start on this host's CLOCK_MONOTONIC.
+    """
+
+    stream: StreamFile
+    titles: list[str]
+    names: str
+    start_ns: int
 
 
 class _Cells(NamedTuple):
@@ -42,47 +54,58 @@ def write_table(run: RunFile, output: BinaryIO) -> None:
         FileError: the run's file is damaged.
         OSError: the output can't be written.
     """
+    with telling_damage(run.path):
+        parts = _parts(run)
+    columns = list(dict.fromkeys(title for part in parts for title in part.titles))
+    output.write(_line(["host", "backend", "time_s", *columns]).encode("utf-8", "backslashreplace") + b"\n")
+    for part in parts:
+        places = [columns.index(title) for title in part.titles]
+        for block in part.stream.blocks(_ROWS_IN_MEMORY):
+            for text in _rows(block, part, places, len(columns)):
+                output.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _parts(run: RunFile) -> list[_Part]:
     facts = run.facts()
-    parts = [(host, stream) for host in facts["hosts"] for stream in run.streams(host)]
-    columns = list(dict.fromkeys(title for _, stream in parts for title in _titles(stream)))
-    output.write(_line(["host", "backend", "time_s", *columns]) + b"\n")
-    for host, stream in parts:
-        names = _line([str(host["host"].get("hostname", "")), stream.backend])
-        places = [columns.index(title) for title in _titles(stream)]
-        start_ns = _start_ns(facts, host)
-        for block in stream.blocks(_ROWS_IN_MEMORY):
-            for text in _rows(block, places, len(columns), start_ns, names.decode()):
-                output.write(text)
+    return [
+        _Part(
+            stream=stream,
+            titles=_titles(stream),
+            names=_line([str(host["host"].get("hostname", "")), stream.backend]),
+            start_ns=int(facts["window_ns"][0]) + _clock_ahead_ns(host) - _clock_ahead_ns(facts["hosts"][0]),
+        )
+        for host in facts["hosts"]
+        for stream in run.streams(host)
+    ]
 
 
 def _titles(stream: StreamFile) -> list[str]:
-    return [f"{sensor.id} [{sensor.unit}]" for sensor in stream.sensors]
-
-
-def _start_ns(facts: Mapping[str, Any], host: Mapping[str, Any]) -> int:
-    """The run's start on a host's CLOCK_MONOTONIC, by the real time that all hosts share."""
-    start_ns = int(facts["window_ns"][0])
-    return start_ns + _clock_ahead_ns(host) - _clock_ahead_ns(facts["hosts"][0])
+    titles: list[str] = []
+    for sensor in stream.sensors:
+        title = f"{sensor.id} [{sensor.unit}]"
+        titles.append(title if title not in titles else f"{title} #{len(titles)}")
+    return titles
 
 
 def _clock_ahead_ns(host: Mapping[str, Any]) -> int:
+    """CLOCK_MONOTONIC less real time, which all hosts share; 0 where that wasn't recorded."""
     clocks = host["host"].get("clocks")
     return int(clocks[0]["monotonic_ns"]) - int(clocks[0]["realtime_ns"]) if clocks and clocks[0] else 0
 
 
-def _rows(block: Stream, places: Sequence[int], width: int, start_ns: int, names: str) -> Iterator[bytes]:
-    time = _cells(block.t0_ns - start_ns, None, _NS)
+def _rows(block: Stream, part: _Part, places: Sequence[int], width: int) -> Iterator[str]:
+    time = _cells(block.t0_ns - part.start_ns, None, _NS)
     columns = [_cells(raw, ok, s.scale) for raw, ok, s in zip(block.raw, block.valid, block.sensors, strict=True)]
     templates = [""] * width
     for place, column in zip(places, columns, strict=True):
         templates[place] = column.template
-    row = ",".join([names.replace("%", "%%"), time.template, *templates]) + "\n"
+    row = ",".join([part.names.replace("%", "%%"), time.template, *templates]) + "\n"
     # Placeholders are filled from left to right, whatever the order of the stream's sensors.
     in_order = [columns[i] for i in sorted(range(len(places)), key=places.__getitem__)]
     fillings = [filling for cells in (time, *in_order) for filling in cells.fillings]
     for start in range(0, len(block.t0_ns), _ROWS_AT_ONCE):
         some = [filling[start : start + _ROWS_AT_ONCE] for filling in fillings]
-        yield (row * len(some[0]) % tuple(chain.from_iterable(zip(*some, strict=True)))).encode()
+        yield row * len(some[0]) % tuple(chain.from_iterable(zip(*some, strict=True)))
 
 
 def _cells(raw: Int64s, valid: Bools | None, scale: float) -> _Cells:
@@ -103,7 +126,7 @@ def _with_gaps(cells: _Cells, valid: Bools) -> _Cells:
     return _Cells("%s", [[cells.template % value if ok else "" for value, ok in zip(values, valid, strict=True)]])
 
 
-def _line(cells: Sequence[str]) -> bytes:
+def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return text.getvalue()

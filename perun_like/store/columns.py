@@ -85,7 +85,7 @@ def restore(pieces: Iterable[NDArray[Any]], attributes: Mapping[str, int]) -> It
     for piece in pieces:
         values = piece.astype(np.int64)
         if first is not None and len(values):
-            values[0] += total
+            values[:1] += total  # as an array: it may overflow, silently
             np.cumsum(values, out=values)
             total = values[-1]
             values += np.arange(row, row + len(values)) * np.int64(step)

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import h5py
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from perun_like.store.columns import Column
 from perun_like.store.schema import CHUNK_ROWS, PLAIN_BYTES, PLAIN_ROWS
 
-_LEVEL = 1  # higher levels take three times as long for a few per cent
+_LEVEL = 1  # level 6 saves 3 % and takes twice as long
 _LARGEST_INFLATION = 1032  # deflate can't do better: https://zlib.net/zlib_tech.html
 _SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 _TEXT = h5py.string_dtype()
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def pack(column: Column) -> Packed:
     array = column.stored
     if len(array) <= PLAIN_ROWS:
         return Packed(array, len(array))
-    return Packed(array, CHUNK_ROWS, tuple(_deflated(array, CHUNK_ROWS)))
+    chunk_rows = min(CHUNK_ROWS, len(array))
+    return Packed(array, chunk_rows, tuple(_deflated(array, chunk_rows)))
 
 
 def pack_text(text: bytes) -> Packed:
@@ -69,7 +72,8 @@ class Image:
         access.set_fapl_core(1 << 20, False)
         # The oldest format that can hold what we write: the one that every reader knows.
         access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_LATEST)
-        self._file = h5py.h5f.create(b"run", h5py.h5f.ACC_TRUNC, fapl=access)
+        name = f"run-{next(_NUMBERS)}".encode()  # HDF5 tells open files apart by name, in memory too
+        self._file = h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fapl=access)
         self._parents = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._parents.set_create_intermediate_group(True)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zlib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -20,6 +21,8 @@ from perun_like.sensing.contract import Missing, Sensor
 from perun_like.store import columns, hdf5, schema
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCK_BYTES = 48  # of version 0 (byte 8); the last 8 are the file's length
+_PIECE = 1 << 20
 _STUMBLES = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError),
@@ -62,10 +65,10 @@ def open_run(path: str | os.PathLike[str]) -> Generator[RunFile]:
     """
     path = os.fspath(path)
     _check_outside(path)
-    with _telling_damage(path):
+    with telling_damage(path):
         file = h5py.File(path, "r")
     try:
-        with _telling_damage(path):
+        with telling_damage(path):
             _check_version(path, file)
         yield RunFile(path, file)
     finally:
@@ -73,8 +76,12 @@ def open_run(path: str | os.PathLike[str]) -> Generator[RunFile]:
 
 
 @contextmanager
-def _telling_damage(path: str) -> Generator[None]:
-    """Whatever h5py, numpy, json and we ourselves stumble over in a damaged file, said in one way."""
+def telling_damage(path: str) -> Generator[None]:
+    """Whatever h5py, numpy, json and we ourselves stumble over in a damaged file, said in one way.
+
+    Raises:
+        FileError: in place of it.
+    """
     try:
         yield
     except (
@@ -113,7 +120,7 @@ class StreamFile:
         Raises:
             FileError: the file is damaged.
         """
-        with _telling_damage(self._path):
+        with telling_damage(self._path):
             yield from self._blocks(rows)
 
     def _blocks(self, rows: int) -> Iterator[Stream]:
@@ -151,7 +158,7 @@ class RunFile:
         Raises:
             FileError: the file is damaged.
         """
-        with _telling_damage(self.path):
+        with telling_damage(self.path):
             return from_dict(json.loads(hdf5.text(self._file, schema.TREE)))
 
     def facts(self) -> dict[str, Any]:
@@ -160,7 +167,7 @@ class RunFile:
         Raises:
             FileError: the file is damaged.
         """
-        with _telling_damage(self.path):
+        with telling_damage(self.path):
             return {**json.loads(hdf5.text(self._file, schema.RECORDING))}
 
     def streams(self, host: Mapping[str, Any]) -> list[StreamFile]:
@@ -169,7 +176,7 @@ class RunFile:
         Raises:
             FileError: the file is damaged.
         """
-        with _telling_damage(self.path):
+        with telling_damage(self.path):
             return [StreamFile(self.path, self._file, stream) for stream in host["streams"]]
 
     def recording(self) -> Recording:
@@ -178,7 +185,7 @@ class RunFile:
         Raises:
             FileError: the file is damaged.
         """
-        with _telling_damage(self.path):
+        with telling_damage(self.path):
             return self._recording(self.facts())
 
     def _recording(self, facts: Mapping[str, Any]) -> Recording:
@@ -254,7 +261,8 @@ def _check_outside(path: str) -> None:
             kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
             raise FileError(f"{path} is {kind}: give the .h5 file of a run; {_advice(path)}")
         with open(path, "rb") as file:
-            start = file.read(len(_SIGNATURE))
+            start = file.read(_SUPERBLOCK_BYTES)
+            unharmed = _is_unharmed(file, start)
     except (OSError, ValueError) as error:  # ValueError: no path has a NUL in it
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise FileError(f"can't read {path!r}: {reason}; results are in perun_results/<name>/<run id>.h5") from None
@@ -262,6 +270,27 @@ def _check_outside(path: str) -> None:
         raise FileError(f"{path} is empty; {_advice(path)}")
     if not start.startswith(_SIGNATURE[: len(start)]):
         raise FileError(f"{path} is not an HDF5 file, so perun_like hasn't written it; give the .h5 file of a run")
+    if not unharmed:
+        raise FileError(f"{path} is damaged or truncated (its checksum says so); {_advice(path)}")
+
+
+def _is_unharmed(file: BinaryIO, start: bytes) -> bool:
+    """Whether a file is as it was sealed. HDF5 trusts its input: of random damage it may hang or crash.
+
+    A file without a seal has been changed with HDF5 since, if it is as long as HDF5 made it.
+    """
+    whole = os.fstat(file.fileno()).st_size
+    size = whole - schema.SEAL_BYTES
+    file.seek(max(size, 0))
+    found = file.read()
+    if not schema.is_seal(found):
+        return start[8:9] != b"\0" or whole == int.from_bytes(start[40:48], "little")
+    file.seek(0)
+    checksum = 0
+    while size > 0:
+        piece = file.read(min(size, _PIECE))
+        checksum, size = zlib.crc32(piece, checksum), size - len(piece)
+    return found == schema.seal(checksum)
 
 
 def _check_version(path: str, file: h5py.File) -> None:

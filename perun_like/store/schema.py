@@ -38,6 +38,7 @@ PLAIN_ROWS = 4096  # shorter columns are not worth an encoding: 32 KiB, and peop
 PLAIN_BYTES = 1 << 16  # the same for text
 CHUNK_ROWS = 1 << 16
 
+_SEAL = b"perun-like crc32 "
 _UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
 _LONGEST_NAME = 60
 
@@ -46,10 +47,30 @@ class Names:
     """Names of datasets and groups made of names of things: plain characters, not too long, each given once."""
 
     def __init__(self, *reserved: str) -> None:
-        self._given = dict.fromkeys(reserved, 1)
+        self._given = set(reserved)
 
     def give(self, text: str) -> str:
         """A name for something that is called ``text``, which may be anything."""
-        name = _UNSAFE.sub("_", text)[:_LONGEST_NAME] or "_"
-        number = self._given[name] = self._given.get(name, 0) + 1
-        return name if number == 1 else self.give(f"{name}-{number}")
+        name = plain = _UNSAFE.sub("_", text)[:_LONGEST_NAME] or "_"
+        number = 1
+        while name in self._given:
+            number += 1
+            name = f"{plain}-{number}"
+        self._given.add(name)
+        return name
+
+
+def is_seal(end: bytes) -> bool:
+    """Whether a file's last bytes are a seal."""
+    return len(end) == SEAL_BYTES and end.startswith(_SEAL)
+
+
+def seal(checksum: int) -> bytes:
+    """The last bytes of a file: a checksum (CRC-32) of all bytes before.
+
+    HDF5 doesn't look at what follows its own end of the file, and drops it when it changes the file.
+    """
+    return _SEAL + b"%08x\n" % checksum
+
+
+SEAL_BYTES = len(seal(0))

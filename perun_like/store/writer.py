@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -132,12 +133,17 @@ def _stream(group: str, stream: Stream, jobs: list[_Job]) -> dict[str, Any]:
 def _sensor(group: str, stream: Stream, row: int, names: schema.Names, jobs: list[_Job]) -> dict[str, Any]:
     sensor, raw, valid = stream.sensors[row], stream.raw[row], stream.valid[row]
     name = names.give(sensor.id.removeprefix(f"{stream.backend}:"))
-    attributes: dict[str, str | int | float] = {"unit": sensor.unit[:100], "scale": float(sensor.scale)}
+    attributes: dict[str, str | int | float] = {"unit": _label(sensor.unit), "scale": float(sensor.scale)}
     jobs.append((f"{group}/{name}", lambda: columns.reads(raw, valid, sensor), attributes))
     validity = None if valid.all() else name + schema.VALID_SUFFIX
     if validity is not None:
         jobs.append((f"{group}/{validity}", lambda: Column(valid.astype(np.uint8)), {}))
     return {"column": name, "valid": validity, "sensor": sensor._asdict()}
+
+
+def _label(text: str) -> str:
+    """What an attribute can hold of a text: printable characters, not too many. The JSON has all of it."""
+    return "".join(character for character in text if character.isprintable())[:100]
 
 
 def _regions(group: str, processes: Sequence[RegionCalls], jobs: list[_Job]) -> dict[str, Any]:
@@ -172,6 +178,7 @@ def _publish(path: str, image: bytes) -> None:
     try:
         with open(temporary, "xb") as file:
             file.write(image)
+            file.write(schema.seal(zlib.crc32(image)))
             file.flush()
             os.fsync(file.fileno())
         _name(temporary, path)
