@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from perun_like.model.recording import Bools, Int64s, Stream
-from perun_like.store.reader import RunFile, StreamFile, telling_damage
+from perun_like.store.reader import RunFile, StreamFile
+from perun_like.store.trust import telling_damage
 from perun_like.units import NS_PER_S
 
 _ROWS_AT_ONCE = 512

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-import zlib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
 
-from perun_like.errors import FileError
 from perun_like.model.node import DataNode
 from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Stream
 from perun_like.model.serial import from_dict
 from perun_like.sensing.contract import Missing, Sensor
 from perun_like.store import columns, hdf5, schema
+from perun_like.store.trust import check_outside, check_version, telling_damage
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SUPERBLOCK_BYTES = 48  # of version 0 (byte 8); the last 8 are the file's length
-_PIECE = 1 << 20
-_STUMBLES = (
-    *(ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
-)
 _RESTORING = (schema.FIRST, schema.STEP, schema.MODULUS, schema.UNIT_NJ)
 
 
@@ -64,37 +55,15 @@ def open_run(path: str | os.PathLike[str]) -> Generator[RunFile]:
         FileError: as for :func:`load`; the methods of what is returned raise it too.
     """
     path = os.fspath(path)
-    _check_outside(path)
+    check_outside(path)
     with telling_damage(path):
         file = h5py.File(path, "r")
     try:
         with telling_damage(path):
-            _check_version(path, file)
+            check_version(path, file)
         yield RunFile(path, file)
     finally:
         file.close()
-
-
-@contextmanager
-def telling_damage(path: str) -> Generator[None]:
-    """Whatever h5py, numpy, json and we ourselves stumble over in a damaged file, said in one way.
-
-    Raises:
-        FileError: in place of it.
-    """
-    try:
-        yield
-    except (
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        MemoryError,
-        OSError,
-    ) as e:
-        raise FileError(f"{path} is damaged or truncated ({_first_line(e)}); {_advice(path)}") from e
 
 
 class StreamFile:
@@ -251,67 +220,3 @@ def _known(make: Any, facts: Mapping[str, Any]) -> Any:
 
 def _process(facts: Mapping[str, Any]) -> Process:
     return Process(**{name: facts[name] for name in Process.__dataclass_fields__ if name in facts})
-
-
-def _check_outside(path: str) -> None:
-    """What can be said about a file without HDF5, which would only say that it can't open it."""
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
-            raise FileError(f"{path} is {kind}: give the .h5 file of a run; {_advice(path)}")
-        with open(path, "rb") as file:
-            start = file.read(_SUPERBLOCK_BYTES)
-            unharmed = _is_unharmed(file, start)
-    except (OSError, ValueError) as error:  # ValueError: no path has a NUL in it
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise FileError(f"can't read {path!r}: {reason}; results are in perun_results/<name>/<run id>.h5") from None
-    if not start:
-        raise FileError(f"{path} is empty; {_advice(path)}")
-    if not start.startswith(_SIGNATURE[: len(start)]):
-        raise FileError(f"{path} is not an HDF5 file, so perun_like hasn't written it; give the .h5 file of a run")
-    if not unharmed:
-        raise FileError(f"{path} is damaged or truncated (its checksum says so); {_advice(path)}")
-
-
-def _is_unharmed(file: BinaryIO, start: bytes) -> bool:
-    """Whether a file is as it was sealed. HDF5 trusts its input: of random damage it may hang or crash.
-
-    A file without a seal has been changed with HDF5 since, if it is as long as HDF5 made it.
-    """
-    whole = os.fstat(file.fileno()).st_size
-    size = whole - schema.SEAL_BYTES
-    file.seek(max(size, 0))
-    found = file.read()
-    if not schema.is_seal(found):
-        return start[8:9] != b"\0" or whole == int.from_bytes(start[40:48], "little")
-    file.seek(0)
-    checksum = 0
-    while size > 0:
-        piece = file.read(min(size, _PIECE))
-        checksum, size = zlib.crc32(piece, checksum), size - len(piece)
-    return found == schema.seal(checksum)
-
-
-def _check_version(path: str, file: h5py.File) -> None:
-    if file.attrs.get(schema.SCHEMA_ATTRIBUTE) != schema.SCHEMA:
-        raise FileError(f"{path} is an HDF5 file that perun_like hasn't written; give the .h5 file of a run")
-    version = hdf5.integer(file, schema.VERSION_ATTRIBUTE)
-    if version > schema.VERSION:
-        writer = file.attrs.get(schema.SOFTWARE_ATTRIBUTE, "a newer version")
-        raise FileError(
-            f"{path} has format {version}, written by perun_like {writer}, and this version reads formats up to "
-            f"{schema.VERSION}: update perun_like"
-        )
-
-
-def _advice(path: str) -> str:
-    parts = path if path.endswith(".parts") else path.removesuffix(".h5") + ".parts"
-    if os.path.isdir(parts):
-        return f"make it anew from what was sampled: perun-like recover {parts}"
-    return "take another copy of it, or run the program again"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200]

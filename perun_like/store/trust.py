@@ -1,0 +1,118 @@
+"""Whether a file can be trusted to be a run's: what is checked around HDF5, and how damage is told."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import h5py
+
+from perun_like.errors import FileError
+from perun_like.store import hdf5, schema
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCK_BYTES = 48  # of version 0 (byte 8); the last 8 are the file's length
+_PIECE = 1 << 20
+_STUMBLES = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
+
+
+@contextmanager
+def telling_damage(path: str) -> Generator[None]:
+    """Whatever h5py, numpy, json and we ourselves stumble over in a damaged file, said in one way.
+
+    Raises:
+        FileError: in place of it.
+    """
+    try:
+        yield
+    except (
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        OSError,
+    ) as e:
+        raise FileError(f"{path} is damaged or truncated ({_first_line(e)}); {_advice(path)}") from e
+
+
+def check_outside(path: str) -> None:
+    """What can be said about a file without HDF5, which would only say that it can't open it.
+
+    Raises:
+        FileError: there is no such file, it isn't HDF5, or it isn't as it was written.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
+            raise FileError(f"{path} is {kind}: give the .h5 file of a run; {_advice(path)}")
+        with open(path, "rb") as file:
+            start = file.read(_SUPERBLOCK_BYTES)
+            unharmed = _is_unharmed(file, start)
+    except (OSError, ValueError) as error:  # ValueError: no path has a NUL in it
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileError(f"can't read {path!r}: {reason}; results are in perun_results/<name>/<run id>.h5") from None
+    if not start:
+        raise FileError(f"{path} is empty; {_advice(path)}")
+    if not start.startswith(_SIGNATURE[: len(start)]):
+        raise FileError(f"{path} is not an HDF5 file, so perun_like hasn't written it; give the .h5 file of a run")
+    if not unharmed:
+        raise FileError(f"{path} is damaged or truncated (its checksum says so); {_advice(path)}")
+
+
+def _is_unharmed(file: BinaryIO, start: bytes) -> bool:
+    """Whether a file is as it was sealed. HDF5 trusts its input: of random damage it may hang or crash.
+
+    A file without a seal has been changed with HDF5 since, if it is as long as HDF5 made it.
+    """
+    whole = os.fstat(file.fileno()).st_size
+    size = whole - schema.SEAL_BYTES
+    file.seek(max(size, 0))
+    found = file.read()
+    if not schema.is_seal(found):
+        return start[8:9] != b"\0" or whole == int.from_bytes(start[40:48], "little")
+    file.seek(0)
+    checksum = 0
+    while size > 0:
+        piece = file.read(min(size, _PIECE))
+        checksum, size = zlib.crc32(piece, checksum), size - len(piece)
+    return found == schema.seal(checksum)
+
+
+def check_version(path: str, file: h5py.File) -> None:
+    """Refuse files of other programs, and formats that don't exist yet.
+
+    Raises:
+        FileError: this is one.
+    """
+    if file.attrs.get(schema.SCHEMA_ATTRIBUTE) != schema.SCHEMA:
+        raise FileError(f"{path} is an HDF5 file that perun_like hasn't written; give the .h5 file of a run")
+    version = hdf5.integer(file, schema.VERSION_ATTRIBUTE)
+    if version > schema.VERSION:
+        writer = file.attrs.get(schema.SOFTWARE_ATTRIBUTE, "a newer version")
+        raise FileError(
+            f"{path} has format {version}, written by perun_like {writer}, and this version reads formats up to "
+            f"{schema.VERSION}: update perun_like"
+        )
+
+
+def _advice(path: str) -> str:
+    parts = path if path.endswith(".parts") else path.removesuffix(".h5") + ".parts"
+    if os.path.isdir(parts):
+        return f"make it anew from what was sampled: perun-like recover {parts}"
+    return "take another copy of it, or run the program again"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200]
