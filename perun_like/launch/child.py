@@ -19,7 +19,6 @@ from typing import NoReturn
 
 from perun_like.errors import CannotExecuteError
 
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _NUMBER = struct.Struct("<q")
@@ -144,9 +143,7 @@ class Child:
             return None
         return Ending(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, time.monotonic_ns())
 
-    def _become(
-        self, path: str, argv: Sequence[str], environ: Mapping[str, str], report_w: int, parent: int
-    ) -> None:
+    def _become(self, path: str, argv: Sequence[str], environ: Mapping[str, str], report_w: int, parent: int) -> None:
         """In the child: turn into the application, or say why not and end."""
         number = errno.ENOEXEC
         try:

@@ -31,6 +31,6 @@ class Comm:
         """
         if not 0 <= self.rank < self.size or not 0 <= self.local_rank < self.size:
             raise InputError(
-                f"rank {self.rank} (local rank {self.local_rank}) can't be one of {self.size} ranks: ranks count from 0; "
+                f"rank {self.rank} (local rank {self.local_rank}) can't be one of {self.size}: ranks count from 0; "
                 "check the launcher's environment variables"
             )

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import atexit
 import os
+from _thread import allocate_lock
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from functools import wraps
 from time import monotonic_ns
 from types import TracebackType
@@ -72,7 +74,7 @@ def region(name: str) -> Region: ...
 @overload
 def region(name: F) -> F: ...
 def region(name: Any) -> Any:
-    """A named part of the program: ``@region``, ``@region("name")`` or ``with region("name"):``.
+    """Name a part of the program, as a decorator with or without a name, or in a ``with`` statement.
 
     Without a name a function's qualified name is taken.
     """
@@ -89,17 +91,18 @@ class _Process:
     def __init__(self) -> None:
         self.known = False
         self.marks: Marks | None = None
+        self._lock = allocate_lock()
 
     def open(self) -> Marks | None:
-        self.known = True
-        directory = os.environ.get(RUN_VARIABLE)
-        if directory:
-            try:
-                self.marks = Marks(directory)
-                atexit.register(self.marks.flush)
-            except OSError:
-                self.marks = None  # no room or not allowed: the program goes on without marks
-        return self.marks
+        with self._lock:  # of threads that enter their first region at once, one opens and the others wait
+            directory = os.environ.get(RUN_VARIABLE)
+            if directory and not self.known:
+                # No room or not allowed: the program goes on without marks.
+                with suppress(OSError):
+                    self.marks = Marks(directory)
+                    atexit.register(self.marks.flush)
+            self.known = True
+            return self.marks
 
     def forget(self) -> None:
         """In a forked child: calls that the parent has open are the parent's to end."""
@@ -107,7 +110,7 @@ class _Process:
             file.words = cast(memoryview, _Nowhere())
         if self.marks is not None:
             atexit.unregister(self.marks.flush)
-        self.known, self.marks = False, None
+        self.known, self.marks, self._lock = False, None, allocate_lock()  # another thread may have held the old one
 
 
 class _Nowhere:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -50,18 +51,14 @@ def detach() -> None:
 
 def _be_punctual() -> None:
     """Ask for wake-ups within 1 us of the time wanted rather than 50 us: threads started later inherit it."""
-    try:
-        with open("/proc/self/timerslack_ns", "w") as file:
-            file.write("1")
-    except OSError:
-        pass  # not Linux, or forbidden: sweeps are a little later, and their times say so
+    # Not Linux, or forbidden: sweeps are a little later, and their times say so.
+    with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w") as file:
+        file.write("1")
 
 
 def _close_quietly(fd: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the listing's own descriptor has been closed
         os.close(fd)
-    except OSError:
-        pass  # the listing's own descriptor
 
 
 def _line(path: str) -> str | None:

@@ -39,7 +39,8 @@ class Sampler:
         self._part = Part(order["part"])
         self._missing: list[Missing] = []
         self._sweepers: list[Sweeper] = []
-        self._part.write_json(HEADER, {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()})
+        header = {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()}
+        self._part.write_json(HEADER, header)
 
     def prepare(self) -> None:
         """Find what can be read and open it."""
@@ -99,7 +100,8 @@ class Sampler:
 
     def _find_all(self) -> list[tuple[Backend, tuple[Sensor, ...]]]:
         found: dict[str, tuple[Backend, tuple[Sensor, ...]]] = {}
-        threads = {name: Thread(target=self._find, args=(name, found), daemon=True) for name in self._order["backends"]}
+        names = self._order["backends"]
+        threads = {name: Thread(target=self._find, args=(name, found), daemon=True) for name in names}
         for thread in threads.values():
             thread.start()
         deadline = time.monotonic() + PREPARE_TIMEOUT_S

@@ -32,7 +32,7 @@ def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Re
     """
     paths = sorted(_parts(parts_directory))
     if not paths:
-        raise FileError(f"{parts_directory} holds no part of a run: it is not a .parts directory, or nothing was sampled")
+        raise FileError(f"{parts_directory} holds no part of a run: not a .parts directory, or nothing was sampled")
     parts = [_Part(path) for path in paths]
     processes = tuple(process for part in parts for process in part.processes())
     run, first = parts[0].run, parts[0]

@@ -54,9 +54,14 @@ PROGRAMS = [
     Program("no streams", "import os; os.mkdir('made'); print('x')", "{run} script.py <&- >&- 2>&-; test -d made"),
     Program("much output", "for i in range(100_000): print(i, 'x' * 10)"),
     Program("a reader that leaves", "for i in range(100_000): print(i)", "{run} script.py 2>/dev/null | head -n 1"),
-    Program("binary output", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 99)", "{run} script.py | od | tail"),
+    Program(
+        "binary output", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 99)", "{run} script.py | od | tail"
+    ),
     Program("unicode", "print('ä☃𝄞')"),
-    Program("threads", "import threading\nt = threading.Thread(target=print, args=('thread',)); t.start(); t.join(); print('main')"),
+    Program(
+        "threads",
+        "import threading\nt = threading.Thread(target=print, args=('thread',)); t.start(); t.join(); print('main')",
+    ),
     Program("at exit", "import atexit; atexit.register(print, 'bye'); print('hello')"),
     Program("asyncio", "import asyncio\nasync def f(): await asyncio.sleep(0.01); print('slept')\nasyncio.run(f())"),
     Program("forks", "import os\np = os.fork()\nif not p: os._exit(5)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))"),
@@ -80,7 +85,9 @@ PROGRAMS = [
         "from concurrent.futures import ProcessPoolExecutor as E\n"
         "if __name__ == '__main__':\n    with E(2) as e: print(list(e.map(abs, [-1, 2])))",
     ),
-    Program("subprocess", "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'exit(9)']).returncode)"),
+    Program(
+        "subprocess", "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'exit(9)']).returncode)"
+    ),
     Program("execs", "import os; os.execlp('sh', 'sh', '-c', 'echo replaced; exit 6')"),
     Program("closes all descriptors", "import os; os.closerange(0, 4096); os._exit(8)"),
     Program("lists its descriptors", "import os; print(sorted(os.listdir('/proc/self/fd')))"),
@@ -101,14 +108,22 @@ PROGRAMS = [
         "import os\nfor k, v in sorted(os.environb.items()):\n    if k not in (b'PERUN_RUN', b'_'): print(k, v)",
         "LC_ALL=C HOME=/nowhere X=$'\\xff' {run} script.py",
     ),
-    Program("environment in the C locale", "import os; print({**os.environ, 'PERUN_RUN': 0})", "env -i PERUN_RUN=x LC_ALL=C {run} script.py"),
+    Program(
+        "environment in the C locale",
+        "import os; print({**os.environ, 'PERUN_RUN': 0})",
+        "env -i PERUN_RUN=x LC_ALL=C {run} script.py",
+    ),
     Program(
         "limits and place",
         "import os, resource as r\nprint(os.getcwd(), os.umask(0), os.nice(0), os.getuid(), os.sched_getaffinity(0))\n"
         "print([r.getrlimit(n) for n in range(15)], os.getpriority(0, 0), os.sched_getscheduler(0))",
         "umask 027; nice -n 3 {run} script.py",
     ),
-    Program("process group", "import os; print(os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid())", "{run} script.py | cat"),
+    Program(
+        "process group",
+        "import os; print(os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid())",
+        "{run} script.py | cat",
+    ),
     Program("terminal", "import sys; print(sys.stdin.isatty(), sys.stdout.isatty())"),
     Program("changes directory", "import os; os.mkdir('d'); os.chdir('d'); os.rmdir('../d'); print('gone')"),
     Program("module", "", "echo '{{\"a\": [1]}}' | {run} -m json.tool --indent 1"),

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import PYTHON, Run
 
 import perun_like
-from conftest import PYTHON, Run
 from perun_like.errors import FileError
 
 Script = Callable[..., str]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import PERUN, Run
 
 import perun_like
-from conftest import PERUN, Run
 from perun_like.model.check import self_check
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance
 from perun_like.store.reader import read_recording
@@ -34,7 +34,9 @@ def test_sys_exit_ends_the_run_at_once_with_its_data(perun: Run, script: Script,
     assert run.metrics["energy_j"].value > 0
 
 
-def test_the_first_sweep_precedes_the_program_and_the_last_follows_it(perun: Run, script: Script, tmp_path: Path) -> None:
+def test_the_first_sweep_precedes_the_program_and_the_last_follows_it(
+    perun: Run, script: Script, tmp_path: Path
+) -> None:
     ended = perun(
         "profile", script("import time; print(time.monotonic_ns()); time.sleep(0.05); print(time.monotonic_ns())")
     )
@@ -97,10 +99,14 @@ def test_members_of_a_job_array_do_not_race(script: Script, tmp_path: Path, clea
     assert all(self_check(perun_like.load(str(path))) == [] for path in paths)
 
 
-def test_of_two_runs_with_one_id_at_once_one_is_refused(script: Script, tmp_path: Path, clean_environ: dict[str, str]) -> None:
+def test_of_two_runs_with_one_id_at_once_one_is_refused(
+    script: Script, tmp_path: Path, clean_environ: dict[str, str]
+) -> None:
     command = [PERUN, "profile", "--no-report", "--run-id", "x", script("import time; time.sleep(0.5); print('ran')")]
     pair = [
-        subprocess.Popen(command, cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     ended = sorted((p.communicate(timeout=60)[0], p.returncode) for p in pair)

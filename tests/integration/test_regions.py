@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import Run
+
 from perun_like.model.recording import Recording, RegionCalls
 from perun_like.store.reader import read_recording
 
@@ -67,7 +68,7 @@ def test_nested_recursive_and_raising_calls_are_paired(recorded: Recorded) -> No
     )
     outer, inner, down = (intervals(recording, name) for name in ("outer", "inner", "down"))
     assert len(down) == 4
-    assert all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(down, down[1:], strict=False))
+    assert all(a[0] <= b[0] and b[1] <= a[1] for a, b in pairwise(down))
     assert outer[0][0] <= down[0][0] <= down[0][1] <= inner[0][0] <= inner[0][1] <= outer[0][1]
 
 
@@ -88,7 +89,8 @@ def test_threads_have_marks_of_their_own(recorded: Recorded) -> None:
 def test_a_generator_counts_only_its_own_steps(recorded: Recorded) -> None:
     recording, printed = recorded(
         "import time\nfrom perun_like import region\n"
-        "@region('g')\ndef g():\n    got = yield 1\n    try: yield got\n    except KeyError: yield 'caught'\n    return 'end'\n"
+        "@region('g')\ndef g():\n    got = yield 1\n    try: yield got\n    except KeyError: yield 'caught'\n"
+        "    return 'end'\n"
         "it = g(); print(next(it), it.send('sent')); a = time.monotonic_ns()\n"
         "with region('consumer'): pass\n"
         "b = time.monotonic_ns(); print(it.throw(KeyError()))\n"

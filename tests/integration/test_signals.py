@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import PERUN, Run
 
 import perun_like
-from conftest import PERUN, Run
 from perun_like.model.node import NodeType
 
 Script = Callable[[str], str]
@@ -78,7 +78,8 @@ def test_we_end_by_the_signal_that_ended_the_program(
 
 def test_the_terminal_s_interrupt_is_seen_once(tmp_path: Path, clean_environ: dict[str, str]) -> None:
     (tmp_path / "script.py").write_text(
-        "import signal\nboth = {signal.SIGINT}\nsignal.pthread_sigmask(signal.SIG_BLOCK, both)\nprint('ready', flush=True)\n"
+        "import signal\nboth = {signal.SIGINT}\nsignal.pthread_sigmask(signal.SIG_BLOCK, both)\n"
+        "print('ready', flush=True)\n"
         "signal.sigwait(both)\nprint('a second one:', signal.sigtimedwait(both, 0.3))\n"
     )
     pid, terminal = pty.fork()
@@ -172,7 +173,9 @@ def test_a_run_in_progress_is_not_recovered(started: Callable[..., Any], perun: 
         assert "still being written" in refused.stderr
 
 
-def test_a_background_job_of_a_shell_ignores_the_interrupt_as_before(perun: Run, script: Script, tmp_path: Path) -> None:
+def test_a_background_job_of_a_shell_ignores_the_interrupt_as_before(
+    perun: Run, script: Script, tmp_path: Path
+) -> None:
     script("import signal; print(signal.getsignal(signal.SIGINT))")
     line = f"{PERUN} profile --no-report script.py & wait"
     ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)

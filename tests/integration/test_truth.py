@@ -1,7 +1,7 @@
 """Whole runs on the simulated machine: the truth lies within the bounds, the estimate beside it.
 
-The truth is the analytic integral of the power that the machine's counters were made from; the profiler, its sampler and
-the program are real processes that read those counters from a powercap tree.
+The truth is the analytic integral of the power that the machine's counters were made from; the profiler, its sampler
+and the program are real processes that read those counters from a powercap tree.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
 import perun_like
-from conftest import Run
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance
 from perun_like.model.recording import Recording
 from perun_like.store.reader import read_recording
@@ -166,7 +166,9 @@ def test_dropped_reads_do_not_become_energy(profile_on: Callable[..., Profiled])
     assert energy.value == pytest.approx(true_j, rel=0.05)  # where nothing was read for 150 ms, interpolation guesses
 
 
-def test_without_permission_the_report_says_what_would_grant_it(perun: Run, tmp_path: Path, clean_environ: dict[str, str]) -> None:
+def test_without_permission_the_report_says_what_would_grant_it(
+    perun: Run, tmp_path: Path, clean_environ: dict[str, str]
+) -> None:
     (tmp_path / "script.py").write_text("import time; time.sleep(0.3)")
     machine = Machine([Zone("intel-rapl:0", "package-0", SquareWave(20, 80, 50 * MS), readable=False)])
     try:

@@ -96,7 +96,9 @@ def test_every_row_counted_before_a_kill_is_there(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 400), flip=st.integers(0, 399))
-def test_a_torn_or_damaged_part_is_read_up_to_the_damage(tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int) -> None:
+def test_a_torn_or_damaged_part_is_read_up_to_the_damage(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
+) -> None:
     path = tmp_path_factory.mktemp("p") / "part"
     part = Part(str(path))
     part.write_json(HEADER, {"a": 1})

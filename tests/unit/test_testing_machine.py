@@ -88,9 +88,7 @@ def test_machine_time_counts_from_its_origin() -> None:
     assert machine.power_w("intel-rapl:0", origin_ns) == POWER.power_w(0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [(DROPPED, errno.EIO), (FORBIDDEN, errno.EACCES), (VANISHED, errno.ENODEV)]
-)
+@pytest.mark.parametrize(("kind", "code"), [(DROPPED, errno.EIO), (FORBIDDEN, errno.EACCES), (VANISHED, errno.ENODEV)])
 def test_faults_raise_while_they_hold(kind: str, code: int) -> None:
     zone = replace(ZONE, faults=[Fault(kind, 10 * MS, 20 * MS)])
     for t_ns in (10 * MS, 20 * MS - 1):
