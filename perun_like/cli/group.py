@@ -43,10 +43,10 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="perun-like")
 def perun_like() -> None:
-    r"""How much energy, memory, compute, money and CO2e a program used, and how sure that is.
+    """How much energy, memory, compute, money and CO2e a program used, and how sure that is.
 
     \b
     perun-like profile script.py ARGS      a Python script
     perun-like profile -m module ARGS      a Python module
     perun-like profile -- ./binary ARGS    any program
-    """
+    """  # noqa: D301 - click's mark for text that keeps its lines has to be the control character itself
