@@ -1,18 +1,34 @@
-"""Lines with one figure each: the answer of a report, and what else is known of the whole run."""
+"""What is known of a whole run, a line each: the answer of a report, then memory, load, input and output."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
-from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Scope
+from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.report import format as form
-from perun_like.report.page import BOLD, DIM, YELLOW, Page, columns
+from perun_like.report.block import LABEL, Line, block
+from perun_like.report.page import BOLD, DIM, YELLOW, Page
 
-_LABEL = 13  # columns of the first column
-_FIGURE = 24
-_WORD = 9  # "estimated"
 _UNKNOWN = Metric.absent("", "not recorded")
+_WHOSE = {Scope.HOST: "whole host", Scope.APPLICATION: "this program"}
+_TINY = 0.001  # below that of a currency, a million runs are easier to imagine …
+_ROOMY = 80  # … if there is room to say beside it that it is a million
+_ANSWER = {
+    "Energy": "energy_j",
+    "  program": "energy_share_j",  # indented: a part of it
+    "Mean power": "power_w",
+    "CO2e": "co2e_kg",
+    "Cost": "cost",
+}
+_FIGURES = {
+    "Memory peak": (("memory_peak_b", ""),),
+    "CPU load": (("cpu_util_percent", ""),),
+    "GPU load": (("gpu_util_percent", ""),),
+    "GPU memory": (("gpu_memory_peak_b", ""),),
+    "Disk": (("disk_read_b", "read"), ("disk_write_b", "written")),
+    "Network": (("net_recv_b", "received"), ("net_sent_b", "sent")),
+}
 
 
 def metric_of(node: DataNode, name: str) -> Metric:
@@ -20,125 +36,118 @@ def metric_of(node: DataNode, name: str) -> Metric:
     return node.metrics.get(name, _UNKNOWN)
 
 
-class _Line(NamedTuple):
-    label: str
-    metric: Metric
-    note: str = ""
-    codes: tuple[str, ...] = ()
-    explain: bool = True  # whether the metric's method is told; if not, the table of devices tells it
+def name_of(id_: str) -> str:
+    """``package-0`` of ``rapl:package-0``."""
+    return id_.partition(":")[2] or id_
+
+
+def reason(metric: Metric) -> str:
+    """Why a figure is missing."""
+    return metric.reason or "the reason is not recorded"
+
+
+def short_reason(run: DataNode, metric: Metric) -> str:
+    """Why a figure is missing; brief if it is what cut the recording short, which the report tells elsewhere."""
+    cuts = {host.metadata.get("cut") for host in run.find(NodeType.NODE)}
+    return "the recording is incomplete" if metric.reason and metric.reason in cuts else reason(metric)
 
 
 def answer(page: Page, run: DataNode) -> list[str]:
-    """Energy, the application's share, power, emissions, cost."""
+    """Energy, the application's part of it, power, emissions, cost."""
+    lines: list[Line] = []
+    missing: dict[str, str] = {}
+    for label, name in _ANSWER.items():
+        metric = metric_of(run, name)
+        if metric.value is None:
+            missing[label.replace("  program", "the program's share")] = reason(metric)
+        else:
+            lines.append(_line(label, *_explained(page, run, name, metric)))
+    rows, below = block(page, lines)
+    gone = _unavailable(page, missing)
+    return [*gone, *rows, *below] if "Energy" in missing else [*rows, *gone, *below]
+
+
+def _explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
+    """A metric of the answer as it is shown, and the notes beside it."""
+    if name in ("energy_j", "power_w"):
+        metric = replace(metric, method=None)  # the table of devices tells it
+    if name == "energy_j":
+        return metric, [] if metric.missing else [form.watt_hours(metric.value or 0), _devices_of(run)]
+    if name == "energy_share_j":
+        first, *others = (metric.method or "").split("; ")  # the others are about bounds
+        if metric.missing:
+            return replace(metric, method=first), []
+        return replace(metric, method=None), ["its share", first, *others]
+    if name == "cost" and 0 < (metric.value or 0) < _TINY and page.width >= _ROOMY:
+        return _times(metric, 1e6), ["per million runs"]
+    return metric, []
+
+
+def _devices_of(run: DataNode) -> str:
     hosts = [node.id for node in run.find(NodeType.NODE)]
-    whole = f"all devices of {hosts[0]}" if len(hosts) == 1 else f"all devices of {len(hosts)} hosts"
-    energy, cost = metric_of(run, "energy_j"), metric_of(run, "cost")
-    bill = "" if energy.value is None or energy.missing else form.watt_hours(energy.value)
-    lines = [
-        _Line("Energy", energy, ", ".join(filter(None, (bill, whole if hosts else ""))), (BOLD,), explain=False),
-        _Line("Application", metric_of(run, "energy_share_j"), "its share of that"),
-        _Line("Mean power", metric_of(run, "power_w"), explain=False),
-        _Line("CO2e", metric_of(run, "co2e_kg")),
-        _Line("Cost", cost, "" if cost.value is None else form.per_million(cost.value, cost.unit)),
-    ]
-    return _block(page, lines)
+    whose = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
+    return f"all devices of {whose}" if hosts else ""
+
+
+def _times(metric: Metric, factor: float) -> Metric:
+    value, lower, upper = (None if x is None else factor * x for x in (metric.value, metric.lower, metric.upper))
+    return replace(metric, value=value, lower=lower, upper=upper)
+
+
+def _line(label: str, metric: Metric, notes: Sequence[str]) -> Line:
+    """A metric's line with how it was had, unless it is exact: then there is nothing to explain."""
+    shown = form.show(metric)
+    exact = metric.lower is not None and metric.lower == metric.upper
+    lacks = f"{', '.join(map(name_of, metric.missing))} incomplete" if metric.missing else ""
+    texts = [text for text in (*notes, lacks, "" if exact else metric.method) if text]
+    return Line(label, shown.value, shown.bounds, metric.provenance, texts, (BOLD,) if label == "Energy" else ())
 
 
 def figures(page: Page, run: DataNode) -> list[str]:
-    """Memory, load, input and output."""
-    labels = {"Memory peak": "memory_peak_b", "CPU load": "cpu_util_percent"}
-    cpus = {node.id: node.metadata.get("logical_cpus") for node in run.find(NodeType.NODE)}
-    notes = {"CPU load": f"of {sum(filter(None, cpus.values()))} logical CPUs" if all(cpus.values()) and cpus else ""}
-    if metric_of(run, "gpu_util_percent").value is not None:  # most machines have none: nothing to explain
-        labels |= {"GPU load": "gpu_util_percent", "GPU memory": "gpu_memory_peak_b"}
-    lines = [_Line(label, metric_of(run, name), notes.get(label, "")) for label, name in labels.items()]
-    pairs = (
-        ("Disk", metric_of(run, "disk_read_b"), "read", metric_of(run, "disk_write_b"), "written"),
-        ("Network", metric_of(run, "net_recv_b"), "received", metric_of(run, "net_sent_b"), "sent"),
-    )
-    missing = [_Line(label, one) for label, one, _, other, _ in pairs if one.value is None and other.value is None]
-    shown = [_pair(page, *pair) for pair in pairs if pair[1].value is not None or pair[3].value is not None]
-    return _block(page, lines + missing, [line for lines in shown for line in lines])
+    """Memory, load, input and output, each with whose it is."""
+    lines: list[Line] = []
+    missing: dict[str, str] = {}
+    for label, verbs in _FIGURES.items():
+        metrics = {verb: metric_of(run, name) for name, verb in verbs}
+        known = [metric for metric in metrics.values() if metric.value is not None]
+        if known:
+            lines.append(_figure(label, metrics, _load(run) if label == "CPU load" else _WHOSE.get(known[0].scope, "")))
+        elif not label.startswith("GPU"):  # most machines have none: nothing to explain
+            missing[label] = short_reason(run, next(iter(metrics.values())))
+    rows, notes = block(page, lines)
+    return [*rows, *_unavailable(page, missing), *notes]
 
 
-def _pair(page: Page, label: str, one: Metric, verb: str, other: Metric, other_verb: str) -> list[str]:
-    """Two figures on one line, and whose they are."""
-    known = one if one.value is not None else other
-    text = f"{form.show(one).value} {verb}, {form.show(other).value} {other_verb}"
-    whose = {Scope.HOST: "the whole host", Scope.APPLICATION: "the application"}.get(known.scope, known.scope.value)
-    return page.paragraph(f"{text} ({whose})", first=f"  {page.pad(label, _LABEL)}", indent=" " * (_LABEL + 2))
+def _load(run: DataNode) -> str:
+    cpus = [node.metadata.get("logical_cpus") for node in run.find(NodeType.NODE)]
+    return f"of {sum(filter(None, cpus))} logical CPUs" if all(cpus) and cpus else ""
 
 
-def _block(page: Page, lines: list[_Line], more: Sequence[str] = ()) -> list[str]:
-    """Lines with figures, then more; those that lack theirs for one reason together; long explanations below."""
-    out: list[str] = []
-    reasons: dict[str | None, list[str]] = {}
-    methods: dict[str, list[str]] = {}
-    for line in lines:
-        if line.metric.value is None:
-            reasons.setdefault(line.metric.reason, []).append(line.label)
-            continue
-        note, method = _note(line), (line.metric.method or "") if line.explain else ""
-        whole = "; ".join(filter(None, (note, method)))
-        if method and not _fits(page, line, whole):
-            methods.setdefault(method, []).append(line.label)
-            whole = note
-        out += _figure(page, line, whole)
-    missing = [_unavailable(page, labels, reason) for reason, labels in reasons.items()]
-    first_lacks = bool(lines) and lines[0].metric.value is None
-    gone = [text for paragraph in missing for text in paragraph]
-    return [*(gone + out if first_lacks else out + gone), *more, *_explained(page, methods)]
-
-
-def _note(line: _Line) -> str:
-    return f"without {', '.join(line.metric.missing)}" if line.metric.missing else line.note
-
-
-def _unavailable(page: Page, labels: list[str], reason: str | None) -> list[str]:
-    text = f"not available: {reason or 'the reason is not recorded'}"
-    if labels == ["Cost"] and reason:
-        text = reason  # says it all: no price is known
-    if len(labels) == 1:
-        first = "  " + page.pad(labels[0], _LABEL)
-        return page.paragraph(text, DIM, first=first, indent=" " * len(first))
-    return page.paragraph(f"{', '.join(labels)}: {text}", YELLOW)
-
-
-def _explained(page: Page, methods: dict[str, list[str]]) -> list[str]:
-    lines: list[str] = [""] if methods else []
-    for method, labels in methods.items():
-        lines += page.paragraph(f"{', '.join(labels)}: {method}", DIM, indent="    ")
-    return lines
-
-
-def _text_of(page: Page, line: _Line) -> str:
-    metric = line.metric
-    if line.label == "Cost" and metric.value is not None:
-        return page.clean(form.money(metric.value, metric.unit))
-    shown = form.show(metric)
-    return page.clean((" " if shown.bounds.startswith("±") else ", ").join(filter(None, shown)))
-
-
-def _room(page: Page, text: str) -> int:
-    return page.width - (2 + _LABEL + max(columns(text), _FIGURE) + 2 + _WORD + 2)
-
-
-def _fits(page: Page, line: _Line, note: str) -> bool:
-    return columns(page.clean(note)) <= _room(page, _text_of(page, line))
-
-
-def _figure(page: Page, line: _Line, note: str) -> list[str]:
-    """A line with a figure, its bounds, where it comes from, and what to know about it."""
-    text, word = _text_of(page, line), line.metric.provenance
-    figure = page.paint(page.pad(text, _FIGURE), *line.codes)
-    colour = DIM if word is Provenance.MEASURED else YELLOW
-    start = f"  {page.pad(line.label, _LABEL)}{figure}  {page.paint(page.pad(word.value, _WORD), colour)}"
-    room = _room(page, text)
-    below = room < 16 and bool(note)
-    notes = page.wrap(note, page.width - 4 if below else max(room, 16))
-    indent = " " * (4 if below else page.width - room)
-    first, rest = ("", notes) if below else (notes[0], notes[1:])
-    return [
-        (start + "  " + page.paint(first, DIM)).rstrip(),
-        *(indent + page.paint(line, DIM) for line in rest),
+def _figure(label: str, metrics: dict[str, Metric], note: str) -> Line:
+    """A figure, or two with a verb each: ``1.2 MiB read, 0 B written``."""
+    first, *others = metrics.values()
+    if not others:
+        return _line(label, first, (note,))
+    known = [metric for metric in metrics.values() if metric.value is not None]
+    texts = [
+        f"{verb} unknown" if metric.value is None else f"{form.show(metric).value} {verb}"
+        for verb, metric in metrics.items()
     ]
+    reasons = [metric.reason or "" for metric in metrics.values()]
+    return Line(label, ", ".join(texts), "", known[0].provenance, [text for text in (note, *reasons) if text])
+
+
+def _unavailable(page: Page, missing: dict[str, str]) -> list[str]:
+    """Figures that couldn't be had; those that lack one reason together."""
+    labels: dict[str, list[str]] = {}
+    for label, why in missing.items():
+        labels.setdefault(why, []).append(label)
+    lines: list[str] = []
+    for why, those in labels.items():
+        text = why if those == ["Cost"] else f"not available: {why}"  # no price is known: that says it all
+        first = f"  {page.pad(those[0], LABEL)}  "
+        if len(those) == 1:
+            lines += page.paragraph(text, DIM, first=first, indent=" " * len(first))
+        else:
+            lines += page.paragraph(f"{', '.join(those)}: {text}", YELLOW)
+    return lines

@@ -83,7 +83,9 @@ class Page:
 
     def paragraph(self, text: str, *codes: str, first: str = "  ", indent: str = "  ") -> list[str]:
         """A text in lines with an indent."""
-        lines = self.wrap(text, self.width - max(columns(first), columns(indent)))
+        lines = self.wrap(text, self.width - columns(first))
+        if len(lines) > 1:
+            lines = self.wrap(text, self.width - max(columns(first), columns(indent)))
         return [self.paint((indent if i else first) + line, *codes) for i, line in enumerate(lines)]
 
     def rule(self, left: str, right: str, *codes: str) -> str:

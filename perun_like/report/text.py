@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.report import format as form
-from perun_like.report.figures import answer, figures, metric_of
+from perun_like.report.devices import device_table
+from perun_like.report.figures import answer, figures, metric_of, short_reason
 from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page
-from perun_like.report.tables import device_table, region_table, round_table
+from perun_like.report.tables import region_table, round_table
 
 
 def render(
@@ -100,9 +101,10 @@ def _sampler(page: Page, run: DataNode) -> list[str]:
     """What watching cost, always: a line that people learn to look past until it says something."""
     cost, missed = metric_of(run, "overhead_cpu_s"), metric_of(run, "missed_ticks")
     if cost.value is None:
-        return page.paragraph(f"Sampler: {form.show(cost).value}", DIM)
-    runtime = metric_of(run, "runtime_s").value
-    share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime else ""
+        return page.paragraph(f"Sampler: not available: {short_reason(run, cost)}", DIM)
+    runtime = metric_of(run, "runtime_s").value or 0
+    # It starts before the application and ends after it: the share of a short run would say nothing.
+    share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime >= 1 else ""
     period = run.metadata.get("period_ns")
     every = f", read every {form.period(period)}" if period else ""
     text = f"Sampler: {form.number(cost.value, 's')} of CPU time{share}{every}, {_ticks(missed)}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
 
-MEASURED, ESTIMATED, MIXED = Provenance.MEASURED, Provenance.ESTIMATED, Provenance.MIXED
+MEASURED, ESTIMATED = Provenance.MEASURED, Provenance.ESTIMATED
 
 
 SHARE = "by CPU time; middle of the bounds, which differ in who answers for idle power"
@@ -67,9 +68,9 @@ def measured(regions: list[Region] | None = None) -> DataNode:
         "cost": Metric(3.436e-5, "EUR", 3.37e-5, 3.51e-5, method="0.3 EUR/kWh"),
     }
     package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
-    core = energy_sensor("rapl:core", joules(201.3, 197.1, 205.6), 4.512, not_added="inside package-0")
-    dram = energy_sensor("rapl:dram", joules(30.24, 29.1, 31.2), 4.512, failed_reads=3)
-    return tree("heat", run_node(metrics, package, core, dram, regions=regions or SOME_REGIONS))
+    core = energy_sensor("rapl:package-0/core", joules(201.3, 197.1, 205.6), 4.512, not_added="inside rapl:package-0")
+    dram = energy_sensor("rapl:package-0/dram", joules(30.24, 29.1, 31.2), 4.512, failed_reads=3)
+    return tree("heat", run_node(metrics, package, dram, core, regions=regions or SOME_REGIONS))
 
 
 def region(name: str, calls: int, seconds: float, energy: Metric, rank: int = 0) -> Region:
@@ -123,12 +124,16 @@ def without_data() -> DataNode:
 
 def partial() -> DataNode:
     """One of the devices could not be read to the end."""
-    energy = joules(382.1, 375.0, 389.2, MIXED, missing=("rapl:dram",))
+    lacks: dict[str, Any] = {"missing": ("rapl:package-0/dram",)}
     gone = Metric.absent("J", "reads failed from 2.1 s on: No such device")
-    metrics = measured().nodes[0].nodes[0].metrics | {
-        "energy_j": energy,
-        "power_w": Metric(84.7, "W", 83.1, None, MIXED, missing=("rapl:dram",)),
+    whole = measured().nodes[0].nodes[0].metrics
+    names = ("energy_share_j", "co2e_kg", "cost")
+    metrics = whole | {
+        **{name: replace(whole[name], upper=None, **lacks) for name in names},
+        "energy_j": joules(382.1, 375.0, 389.2, **lacks),
+        "power_w": Metric(84.7, "W", 83.1, None, **lacks),
         "missed_ticks": Metric(12, "1", scope=Scope.SAMPLER),
     }
     package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
-    return tree("heat", run_node(metrics, package, energy_sensor("rapl:dram", gone, 4.512), exit_code=3))
+    dram = energy_sensor("rapl:package-0/dram", gone, 4.512)
+    return tree("heat", run_node(metrics, package, dram, exit_code=3))
