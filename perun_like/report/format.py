@@ -39,11 +39,8 @@ def show(metric: Metric) -> Shown:
         return Shown(duration(float(value)), "")
     if lower is None or upper is None or lower == upper:
         return Shown(_alone(metric, float(value)), "")
-    below, above = value - lower, upper - value
-    near = max(below, above) <= max(_SMALL * value, min(below, above) / 0.75)
-    if below and near and not (lower >= 0 and max(below, above) > 0.95 * value):  # not 16 J ± 17 J
-        return _symmetric(float(value), lower, upper, metric.unit)
-    return _from_to(float(value), lower, upper, metric.unit)
+    text = _symmetric if _is_symmetric(float(value), lower, upper, metric.unit) else _from_to
+    return text(float(value), lower, upper, metric.unit)
 
 
 def number(value: float, unit: str, significant: int = _USUAL_DIGITS) -> str:
@@ -63,6 +60,13 @@ def _alone(metric: Metric, value: float) -> str:
 def _digits(figure: float, uncertainty: float) -> int:
     """How many digits of a figure its uncertainty justifies: to the second one of that, two to four in all."""
     return min(max(exponent(figure) - exponent(uncertainty) + 2, 2), _EXACT_DIGITS)
+
+
+def _is_symmetric(value: float, lower: float, upper: float, unit: str) -> bool:
+    """Whether ± suits: bounds that are small or much the same, and nothing impossible: not 16 J ± 17 J."""
+    nearer, farther = sorted((value - lower, upper - value))
+    impossible = (lower >= 0 and farther > 0.95 * value) or (unit == "%" and upper <= 100 < value + farther)
+    return value > lower and farther <= max(_SMALL * value, nearer / 0.75) and not impossible
 
 
 def _symmetric(value: float, lower: float, upper: float, unit: str, digits: int = _EXACT_DIGITS) -> Shown:
