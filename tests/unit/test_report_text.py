@@ -94,114 +94,12 @@ def test_regions_of_different_provenance_are_labelled_one_by_one() -> None:
     assert "estimated" in line_with(text, "b")
 
 
-def table_of(*sensors: DataNode) -> list[str]:
-    """The lines of the table of devices."""
-    lines = render(trees.tree("x", trees.run_node(trees.common(), *sensors))).splitlines()
-    first = next(index for index, line in enumerate(lines) if line.startswith("  Device"))
-    return lines[first + 1 : lines.index("", first)]
-
-
-def device(id_: str, not_added: str | None = None) -> DataNode:
-    return trees.energy_sensor(id_, trees.joules(9.0, 8.0, 10.0), 4.5, not_added=not_added)
-
-
-def names_in(lines: list[str]) -> list[str]:
-    return [re.split(r"(?<=\S)  ", line)[0].removeprefix("  ") for line in lines]
-
-
-def test_what_is_inside_a_device_is_indented_beneath_it_and_memory_is_beside() -> None:
-    packages = [device("rapl:package-0"), device("rapl:package-1")]
-    memory = [device("rapl:package-1/dram"), device("rapl:package-0/dram")]
-    parts = [device(f"rapl:package-{n}/core", f"inside rapl:package-{n}") for n in (0, 1)]
-    lines = table_of(*packages, *memory, *parts)
-    expected = ["package-0", "  core", "package-0/dram", "package-1", "  core", "package-1/dram"]
-    assert names_in(lines) == expected
-    assert [line.rpartition("  ")[2] for line in lines[:2]] == ["measured, rapl", "measured, in package-0"]
-
-
-def test_a_second_door_to_a_device_is_told_as_such() -> None:
-    lines = table_of(device("rapl:mmio:package-0", "repeats rapl:package-0"), device("rapl:package-0"))
-    assert names_in(lines) == ["package-0", "  mmio:package-0"]
-    assert lines[1].endswith("  measured, repeats package-0")
-
-
-def test_a_reason_with_no_room_in_the_table_is_told_below() -> None:
-    lines = table_of(device("rapl:psys", "platform counter, never added"))
-    assert lines[0].endswith("  measured, not added")
-    assert lines[1] == "  psys: platform counter, never added"
-
-
-def test_devices_inside_each_other_are_still_shown() -> None:
-    lines = table_of(device("rapl:a", "inside rapl:b"), device("rapl:b", "inside rapl:a"))
-    assert names_in(lines) == ["a", "b"]
-
-
-def test_of_many_devices_those_are_shown_that_a_total_adds() -> None:
-    packages = [device(f"rapl:package-{n}") for n in range(12)]
-    parts = [device(f"rapl:package-{n}/core", f"inside rapl:package-{n}") for n in range(12)]
-    lines = table_of(*packages, *parts)
-    assert names_in(lines) == [*(f"package-{n}" for n in range(12)), "… 12 more devices in the file"]
-
-
-def test_the_accuracy_of_a_device_is_told() -> None:
-    sensor = trees.energy_sensor("nvml:gpu-0", trees.joules(9.0, 8.0, 10.0), 4.5, accuracy=0.05)
-    assert table_of(sensor)[0].endswith("  measured, nvml ± 5.0 %")
-
-
-def test_failed_reads_are_told() -> None:
-    assert "\n  package-0/dram: 3 of 47 reads failed\n" in render(trees.measured())
-
-
 def test_a_partial_sum_is_at_least_and_says_what_it_lacks() -> None:
     text = render(trees.partial())
     assert "at least 375 J" in line_with(text, "Energy")
     assert "package-0/dram incomplete" in line_with(text, "Energy")
     assert "package-0/dram: reads failed from 2.1 s on: No such device" in text
     assert "12 missed" in text
-
-
-COSTS = [
-    ((3.436e-5, 3.37e-5, 3.51e-5), 80, "34.36 EUR ± 0.74 EUR measured per million runs, 0.3 EUR/kWh"),
-    ((3.436e-5, 3.37e-5, 3.51e-5), 79, "0.00003436 EUR ± 0.00000074 EUR measured 0.3 EUR/kWh"),
-    ((12.346, 12.3, 12.4), 80, "12.35 EUR ± 0.05 EUR measured 0.3 EUR/kWh"),
-    ((1234.5, 1200.0, 1300.0), 80, "1230 EUR 1200 to 1300 EUR measured 0.3 EUR/kWh"),
-    ((0.0123, 0.0043, 0.0301), 80, "0.012 EUR 0.0043 to 0.031 EUR measured 0.3 EUR/kWh"),
-]
-
-
-@pytest.mark.parametrize(("amounts", "width", "expected"), COSTS)
-def test_costs(amounts: tuple[float, float, float], width: int, expected: str) -> None:
-    metrics = trees.common() | {"cost": Metric(amounts[0], "EUR", *amounts[1:], method="0.3 EUR/kWh")}
-    text = render(trees.tree("x", trees.run_node(metrics)), width=width)
-    assert " ".join(line_with(text, "Cost").split()) == f"Cost {expected}"
-
-
-def test_a_tiny_cost_that_lacks_parts_is_still_that_of_a_million_runs() -> None:
-    assert "at least 33.7 EUR  measured   per million runs" in line_with(render(trees.partial()), "Cost")
-
-
-def test_figures_stand_in_columns() -> None:
-    lines = render(trees.measured()).splitlines()[3:8]
-    for word in ("±", "measured"):
-        assert len({line.index(word) for line in lines if word in line}) == 1
-
-
-def test_what_has_no_room_beside_a_figure_is_told_below() -> None:
-    text = render(trees.measured())
-    assert "g/kWh" not in line_with(text, "CO2e")
-    assert "\n  CO2e: world average 2024, 473 g/kWh; bounds span all countries: see --country\n" in text
-
-
-def test_half_of_a_pair_that_is_missing_is_told_with_the_reason() -> None:
-    metrics = trees.common() | {"disk_write_b": Metric.absent("B", "no disk")}
-    text = render(trees.tree("x", trees.run_node(metrics)))
-    assert "12.3 MiB read, written unknown  measured  whole host, no disk" in line_with(text, "Disk")
-
-
-def test_the_share_of_a_cpu_is_told_where_it_says_something() -> None:
-    assert "45.2 ms of CPU time (1.0 % of a CPU)" in render(trees.measured())
-    text = render(trees.tree("x", trees.run_node(trees.common(runtime_s=0.1))))
-    assert "45.2 ms of CPU time, read every" in text  # most of it was before and after so short a run
 
 
 def test_one_reason_for_many_missing_figures_is_told_once_for_all() -> None:
@@ -277,15 +175,6 @@ def test_bars_are_shares_of_the_run() -> None:
     text = render(trees.measured(regions))
     assert line_with(text, "all").endswith("  ████████")
     assert line_with(text, "half").endswith("  ████")
-
-
-def test_hosts_are_told_apart() -> None:
-    run = trees.run_node(trees.common(), trees.energy_sensor("rapl:package-0", trees.joules(9.0, 8.0, 10.0), 4.5))
-    other = DataNode("node02", NodeType.NODE, nodes=run.nodes[0].nodes)
-    run.nodes.append(other)
-    text = render(trees.tree("x", run))
-    assert "  node01 package-0  " in text
-    assert "  node02 package-0  " in text
 
 
 def test_several_rounds_have_a_line_each() -> None:
