@@ -23,6 +23,9 @@ from perun_like.sensing.contract import Context
 _NOTHING = (None,) * 6
 _PAGE_B = os.sysconf("SC_PAGE_SIZE")
 _ZERO = (0, 0, 0)
+# The kernel shows own and inherited time in whole ticks, user and system apart: a parent may seem to have inherited
+# this much less than its child was seen to use.
+_ROUNDING_TICKS = 2
 
 Amounts = tuple[int, int, int]  # ticks of CPU time, bytes read from storage, bytes written
 
@@ -58,6 +61,7 @@ class ProcessTree:
         self._members: dict[int, Seen] = {}
         self._vanished: list[Seen] = []  # since the last scan, and not in any member's time yet
         self._kept: Amounts = _ZERO  # of processes that nobody waited for
+        self._shown: tuple[int, ...] = _ZERO  # the totals last told
         self._root: Seen | None = None
         self._sees_storage = False
         # What runs before the application starts can't be part of it, and needn't be examined.
@@ -148,6 +152,8 @@ class ProcessTree:
             have = credit.get(heir.pid) or _minus(heir.inherited, before[heir.pid].inherited)
             credit[heir.pid] = _minus(have, seen.used)
             left = _minus(seen.used, have)
+            if left[0] <= _ROUNDING_TICKS:
+                left = (0, left[1], left[2])
             if waited and heir.pid == seen.parent:  # else its heir has vanished too: where its time is shows next
                 self._keep(left)
             elif left != _ZERO:
@@ -190,10 +196,12 @@ class ProcessTree:
 
     def _sums(self) -> tuple[int | None, ...]:
         members = self._members.values()
-        ticks, read_b, written_b = (
+        totals = [
             kept + sum(seen.used[k] for seen in members) + sum(seen.used[k] for seen in self._vanished)
             for k, kept in enumerate(self._kept)
-        )
+        ]
+        # Rounding may take a tick back; a counter may not.
+        ticks, read_b, written_b = self._shown = tuple(map(max, self._shown, totals))
         alive = [seen for seen in members if not seen.zombie]
         rss_b, rss_peak_b = sum(seen.rss_b for seen in alive), sum(seen.rss_peak_b for seen in alive)
         storage = (read_b, written_b) if self._sees_storage else (None, None)

@@ -315,6 +315,7 @@ def in_forest(forest: Forest, monkeypatch: pytest.MonkeyPatch) -> ProcessTree:
         return forest.file(path)
 
     monkeypatch.setattr(linux_processes, "_slurp", slurp)
+    monkeypatch.setattr(linux_processes, "_ROUNDING_TICKS", 0)  # the forest's ticks are exact
     monkeypatch.setattr(ProcessTree, "_listing", lambda _: forest.listing())
     context = Context(run_token="token")
     context.application_pid = ROOT
