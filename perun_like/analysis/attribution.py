@@ -20,7 +20,7 @@ from perun_like.analysis.windows import Windows, increases
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
-METHOD = "by CPU time; middle of the bounds, which differ in who answers for idle power"
+METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
 _CPU_BUSY = "host:cpu_busy"
 _CPU_TIME = "processes:cpu_time"
 

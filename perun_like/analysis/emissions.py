@@ -94,10 +94,10 @@ def intensity(assumptions: Assumptions) -> Intensity:
     if assumptions.country is not None:
         found = _find(assumptions.country)
         figure = found.g_per_kwh
-        return Intensity(figure, figure, figure, f"{figure:g} g/kWh, {found.name} {found.year}")
+        return Intensity(figure, figure, figure, f"{figure:.3g} g/kWh, {found.name} {found.year}")
     world = _countries()[_WORLD]
     figures = [country.g_per_kwh for country in _countries().values()]
-    origin = f"world average {world.year}, {world.g_per_kwh:g} g/kWh; bounds span all countries: see --country"
+    origin = f"world average {world.year}, {world.g_per_kwh:.3g} g/kWh; bounds span all countries: see --country"
     return Intensity(min(figures), world.g_per_kwh, max(figures), origin)
 
 

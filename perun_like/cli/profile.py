@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,9 +109,9 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
     finally:
         monitor.close()
-    _show(monitor, tree, settings)
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    _show(monitor, status, tree, settings)
+    with suppress(OSError):
+        click.get_text_stream("stdout").flush()
     if monitor.ending is None:
         sys.exit(_EXIT_CODES.get(status, 1))
     end_like(monitor.ending)
@@ -128,22 +129,28 @@ def _check_writable(json: str | None) -> None:
         raise InputError(f"--json {json}: the directory does not exist or can't be written")
 
 
-def _show(monitor: PerunMonitor, tree: DataNode | None, settings: Settings) -> None:
-    """Report and JSON. Nothing here may change how the program's end is told to our caller."""
-    try:
-        if tree is not None and settings.json is not None:
-            from perun_like.report.json import write
+def _show(monitor: PerunMonitor, status: MonitorStatus, tree: DataNode | None, settings: Settings) -> None:
+    """JSON, problems and report. Nothing here may change how the program's end is told to our caller."""
+    if tree is not None and settings.json is not None:
+        from perun_like.report.json import write
 
+        try:
             write(tree, settings.json)
-        if monitor.problem is not None:
-            click.echo(f"perun-like: {monitor.problem}", err=True)
-        if tree is not None and settings.report and sys.stderr is not None:
-            from perun_like.report.terminal import text_for
+        except OSError as error:
+            _say(f"perun-like: --json {settings.json}: {error.strerror}\n")
+    reported = tree is not None and settings.report
+    if monitor.problem is not None and not (reported and status is MonitorStatus.SP_ERROR):
+        _say(f"perun-like: {monitor.problem}\n")  # the report tells what happened to the sampler
+    if tree is not None and reported and sys.stderr is not None:
+        from perun_like.report.terminal import text_for
 
-            click.echo(text_for(sys.stderr, tree, path=monitor.path), err=True, nl=False)
-    except OSError as error:  # a closed stderr, a full disk
-        with_reason = f"perun-like: the report could not be written: {error}"
-        os.write(2, with_reason.encode() + b"\n") if settings.report else None
+        _say(text_for(sys.stderr, tree, path=monitor.path))
+
+
+def _say(text: str) -> None:
+    """Write to standard error, if there is anyone who listens."""
+    with suppress(OSError):
+        click.echo(text, err=True, nl=False)
 
 
 _options(profile)

@@ -229,12 +229,14 @@ class PerunMonitor:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
         # Threads for linear algebra that never happens would cost time and memory on a large host.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        tree = None
         try:
             from perun_like.monitoring import results  # numpy and h5py: imported while the sampler completes its part
 
             self._await_sampler()
             recording = results.recording_of(place, process, self._run_facts(run_id), self.problem)
-            tree = results.save(recording, place)
+            tree = results.result_of(recording)
+            results.save(recording, tree, place)
         except Exception as error:  # noqa: BLE001 - whatever we fail at, the program's end must be told as it was
             from traceback import format_exc
 
@@ -244,7 +246,7 @@ class PerunMonitor:
                 f"the results could not be saved: {error if known else format_exc()}; "
                 f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
             )
-            return None
+            return tree
         self.path = place.path
         return tree
 

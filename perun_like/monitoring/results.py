@@ -39,16 +39,19 @@ def recording_of(place: RunPlace, process: Mapping[str, Any], run: Mapping[str, 
     return replace(recording, processes=(watched,), window_ns=(watched.start_ns, watched.stop_ns))
 
 
-def save(recording: Recording, place: RunPlace) -> DataNode:
-    """Analyse a recording and write both to the run's file; then the parts are no longer needed.
+def result_of(recording: Recording) -> DataNode:
+    """The result tree of a recording, with the place and price of the run's settings."""
+    return analyse(recording, assumptions(recording.metadata.get("settings", {})))
+
+
+def save(recording: Recording, tree: DataNode, place: RunPlace) -> None:
+    """Write a recording and its result to the run's file; then the parts are no longer needed.
 
     Raises:
         PerunError: the file can't be written; the parts are kept.
     """
-    tree = analyse(recording, assumptions(recording.metadata.get("settings", {})))
     write(place.path, recording, tree)
     place.release()
-    return tree
 
 
 def recover(parts: str) -> tuple[DataNode, str]:
@@ -61,7 +64,9 @@ def recover(parts: str) -> tuple[DataNode, str]:
     place = RunPlace.of_parts(parts)
     _refuse_while_running(parts)
     recording = assemble(parts)
-    return save(recording, place), place.path
+    tree = result_of(recording)
+    save(recording, tree, place)
+    return tree, place.path
 
 
 def _without_samples(run: Mapping[str, Any], process: Process, reason: str) -> Recording:

@@ -10,7 +10,7 @@ from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 MEASURED, ESTIMATED = Provenance.MEASURED, Provenance.ESTIMATED
 
 
-SHARE = "by CPU time; middle of the bounds, which differ in who answers for idle power"
+SHARE = "by CPU time; its bounds give it none or all of the machine's idle power"
 
 
 def joules(value: float, lower: float, upper: float, provenance: Provenance = MEASURED, **more: Any) -> Metric:

@@ -26,7 +26,7 @@ def test_one_kilowatt_hour_in_germany() -> None:
     assert found.upper == pytest.approx(0.364412, abs=1e-6)
     assert found.unit == "kg"
     assert found.provenance is Provenance.ESTIMATED
-    assert found.method == "336.38 g/kWh, Germany 2024"
+    assert found.method == "336 g/kWh, Germany 2024"
 
 
 def test_pue_multiplies() -> None:
