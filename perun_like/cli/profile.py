@@ -110,8 +110,6 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     finally:
         monitor.close()
     _show(monitor, status, tree, settings)
-    with suppress(OSError):
-        click.get_text_stream("stdout").flush()
     if monitor.ending is None:
         sys.exit(_EXIT_CODES.get(status, 1))
     end_like(monitor.ending)
