@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from perun_like.analysis import estimates
+from perun_like.analysis import estimates, integrals
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.totals import NO_TIME, counted, total
 from perun_like.analysis.windows import Increase, Windows, increases
 from perun_like.model.node import Metric, Provenance
-from perun_like.sensing.contract import ESTIMATED, Missing, Sensor
+from perun_like.sensing.contract import ESTIMATED, GAUGE, Missing, Sensor
+from perun_like.sensing.overlap import is_energy
 
-ENERGY = "energy"
 # Domains whose energy belongs in a host's total, with their device group: what a total lacks if they exist and
 # can't be read. The parts of a package, psys and second doors to a package (mmio) don't belong there.
 _DOMAINS = {"package": "cpu", "dram": "dram", "gpu": "gpu"}
@@ -22,7 +22,7 @@ _EVERYTHING = ("energy", "all sensors")
 
 def energy_sensors(host: Host) -> list[Sensor]:
     """Sensors of energy, those that a total adds and those that it doesn't."""
-    return [sensor for sensor in host.sensors if sensor.quantity == ENERGY and sensor.id in host.counters]
+    return [s for s in host.sensors if is_energy(s) and (s.id in host.counters or s.id in host.gauges)]
 
 
 def energies(host: Host, sensors: Iterable[Sensor], windows: Windows) -> dict[str, Increase]:
@@ -34,11 +34,14 @@ def energies(host: Host, sensors: Iterable[Sensor], windows: Windows) -> dict[st
         windows: On the host's clock.
     """
     wanted = list(sensors)
-    found = increases([host.counters[sensor.id] for sensor in wanted], windows)
-    return {
+    counted = [sensor for sensor in wanted if sensor.id in host.counters]
+    found = increases([host.counters[sensor.id] for sensor in counted], windows)
+    known = {
         sensor.id: estimates.energy(sensor, increase, windows) if estimates.is_estimate(sensor) else increase
-        for sensor, increase in zip(wanted, found, strict=True)
+        for sensor, increase in zip(counted, found, strict=True)
     }
+    known |= {s.id: integrals.energy(*host.gauges[s.id], windows) for s in wanted if s.id not in known}
+    return {sensor.id: known[sensor.id] for sensor in wanted}
 
 
 def sensor_energy(sensor: Sensor, increase: Increase, owner: int, duration_s: float) -> Metric:
@@ -51,8 +54,15 @@ def sensor_energy(sensor: Sensor, increase: Increase, owner: int, duration_s: fl
         name=sensor.id,
         unit="J",
         provenance=Provenance.ESTIMATED if estimated else Provenance.MEASURED,
-        method=str(sensor.model.get("text") or "by a model") if estimated else None,
+        method=_method(sensor),
     )
+
+
+def _method(sensor: Sensor) -> str | None:
+    """How an energy was had, where it wasn't simply counted."""
+    if sensor.kind == GAUGE:
+        return integrals.method(sensor)
+    return str(sensor.model.get("text") or "by a model") if sensor.provenance == ESTIMATED else None
 
 
 def total_energy(host: Host, parts: Mapping[str, Metric], group: str | None = None) -> Metric:
@@ -100,9 +110,9 @@ def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
 
 
 def _domain(id_: str, backend: str) -> str:
-    """``dram`` of ``rapl:package-0/dram``; empty for what isn't a sensor of this backend."""
+    """``dram`` of ``rapl:package-0/dram``, ``gpu`` of ``nvml:gpu1``; empty for what isn't a sensor of this backend."""
     device = id_.removeprefix(f"{backend}:")
-    return "" if device == id_ else device.rpartition("/")[2].partition("-")[0]
+    return "" if device == id_ else device.rpartition("/")[2].partition("-")[0].rstrip("0123456789")
 
 
 def _concerns(entry: Missing, group: str | None) -> bool:

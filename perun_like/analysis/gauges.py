@@ -15,7 +15,7 @@ from perun_like.model.recording import Stream
 from perun_like.units import NS_PER_S
 
 METHOD = "bounds by neighbouring reads, not hard"
-_LONGEST_STEP = 3  # periods: reads further apart say nothing of the time between them
+LONGEST_STEP = 3  # periods: reads further apart say nothing of the time between them
 
 
 class Summary(NamedTuple):
@@ -49,7 +49,7 @@ def summarise(stream: Stream, row: int, a_ns: int, b_ns: int) -> Summary | None:
         return None
     # Times within the window as seconds since its start: exact, however long the host has been up.
     at_s, length_s = (t_ns - a_ns) / NS_PER_S, (b_ns - a_ns) / NS_PER_S
-    longest_s = _LONGEST_STEP * stream.period_ns / NS_PER_S
+    longest_s = LONGEST_STEP * stream.period_ns / NS_PER_S
     start_s, stop_s = np.clip(at_s[:-1], 0.0, length_s), np.clip(at_s[1:], 0.0, length_s)
     known = (np.diff(at_s) <= longest_s) & (stop_s > start_s)
     ends = np.interp([start_s[known], stop_s[known]], at_s, values)

@@ -12,7 +12,8 @@ from perun_like.analysis.totals import NO_TIME, counted, exact, per_second, tota
 from perun_like.analysis.windows import Windows, increases
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.model.recording import Process
-from perun_like.sensing.contract import COUNTER, Sensor
+from perun_like.sensing.contract import COUNTER, GAUGE, Sensor
+from perun_like.sensing.overlap import is_energy
 
 # Bytes over the run: name of the metric, quantity and group of the counters that add up to it.
 TRAFFIC = {
@@ -23,7 +24,7 @@ TRAFFIC = {
 }
 _NAMES = {quantity: name for name, (quantity, _) in TRAFFIC.items()}
 _GROUPS = ("cpu", "dram", "gpu", "platform", "memory", "disk", "network", "application")
-_SUFFIXES = {"s": "_s", "B": "_b", "J": "_j", "W": "_w", "%": "_percent"}
+_SUFFIXES = {"s": "_s", "B": "_b", "J": "_j", "W": "_w", "Hz": "_hz", "%": "_percent"}
 
 
 def host_metrics(
@@ -64,7 +65,8 @@ def sensor_metrics(host: Host) -> dict[str, dict[str, Metric]]:
     found = energies(host, measured, window)
     metrics = {s.id: sensor_energy(s, found[s.id], 0, host.duration_s) for s in measured}
     return {
-        sensor.id: _with_power(metrics[sensor.id], host) if sensor.id in metrics else _other(host, sensor, window)
+        sensor.id: (_with_power(metrics[sensor.id], host) if sensor.id in metrics else {})
+        | (_other(host, sensor, window) if sensor.id not in metrics or sensor.kind == GAUGE else {})
         for sensor in host.sensors
     }
 
@@ -142,11 +144,12 @@ def _sensor_node(host: Host, sensor: Sensor, metrics: dict[str, Metric]) -> Data
         "domain": sensor.domain,
         "identity": sensor.identity,
         "model": dict(sensor.model),
+        "mean_over_ns": sensor.window_ns or None,
         "period_ns": stream.period_ns,
         "reads": len(valid),
         "failed_reads": int(len(valid) - valid.sum()),
     }
-    if sensor.quantity == "energy":
+    if is_energy(sensor):
         facts["added"] = sensor.id in host.split.added
         facts["not_added"] = host.split.not_added.get(sensor.id)
     return DataNode(
@@ -180,7 +183,9 @@ def _gpu(host: Host, unit: str) -> Metric:
     """Mean load of the GPUs, or the sum of their largest memory."""
     word = "util" if unit == "%" else "memory_used"
     chosen = [
-        s for s in host.sensors if s.group == "gpu" and s.unit == unit and word in s.quantity and s.id in host.gauges
+        s
+        for s in host.sensors
+        if s.group == "gpu" and s.unit == unit and word in s.quantity and s.id in host.gauges and not s.outside
     ]
     found = [gauges.summarise(*host.gauges[s.id], *host.window_ns) for s in chosen]
     known = [summary for summary in found if summary is not None]

@@ -133,12 +133,18 @@ def _joined(parts: list[HostRecording]) -> HostRecording:
 def _without_repeats(streams: list[Stream]) -> tuple[Stream, ...]:
     """Streams with each physical quantity read once, and ids that differ (two ranks may both have a GPU 0)."""
     seen: set[tuple[str, str]] = set()
+    counted = {_what(sensor) for stream in streams for sensor in stream.sensors if not sensor.outside}
     ids: set[str] = set()
     kept: list[Stream] = []
     for stream in streams:
-        rows = [row for row, sensor in enumerate(stream.sensors) if _what(sensor) not in seen]
+        # What another sampler's application can see belongs to the run: that reading of it is kept.
+        rows = [
+            row
+            for row, sensor in enumerate(stream.sensors)
+            if _what(sensor) not in seen and not (sensor.outside and _what(sensor) in counted)
+        ]
         sensors = [_renamed(stream.sensors[row], ids) for row in rows]
-        seen.update(_what(sensor) for sensor in stream.sensors)
+        seen.update(_what(stream.sensors[row]) for row in rows)
         ids.update(sensor.id for sensor in sensors)
         kept.append(replace(stream, sensors=tuple(sensors), raw=stream.raw[rows], valid=stream.valid[rows]))
     return tuple(kept)

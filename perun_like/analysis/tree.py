@@ -54,7 +54,7 @@ def _node(host: Host, processes: list[Process]) -> DataNode:
     sensors = sensor_metrics(host)
     metrics = host_metrics(host, sensors, processes)
     facts: dict[str, Any] = dict(host.recording.host)
-    facts["missing"] = [entry._asdict() for entry in host.recording.missing]
+    facts["missing"] = [entry._asdict() for entry in host.recording.missing if not entry.quiet]
     facts["stats"] = dict(host.recording.stats)
     if host.recording.cut:
         facts["cut"] = host.recording.cut

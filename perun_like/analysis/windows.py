@@ -115,7 +115,7 @@ def increases(counters: Sequence[Counter], windows: Windows) -> list[Increase]:
     found: list[Increase] = []
     for counter in counters:
         if counter.reads < 2:
-            found.append(_unknown(windows))
+            found.append(unknown(windows))
             continue
         key = (id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns)
         if key not in brackets:
@@ -124,7 +124,7 @@ def increases(counters: Sequence[Counter], windows: Windows) -> list[Increase]:
     return found
 
 
-def _unknown(windows: Windows) -> Increase:
+def unknown(windows: Windows) -> Increase:
     """Of a counter that was read less than twice: at least nothing."""
     zeros = np.zeros(windows.owners)
     return Increase(zeros, zeros, np.full(windows.owners, np.nan), windows.duration_s)

@@ -14,7 +14,7 @@ import click
 from perun_like.config import resolve
 from perun_like.sensing.contract import ESTIMATED, Context, Missing, Sensor
 from perun_like.sensing.discovery import Discovery, backend_specs, find_all, select
-from perun_like.sensing.overlap import Split, split
+from perun_like.sensing.overlap import Split, is_energy, split
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,9 +54,9 @@ def show_sensors(discovery: Discovery) -> None:
     console = Console(highlight=False, markup=False)
     found = _all(discovery)
     division = split(found)
-    energy = [sensor for sensor in found if sensor.quantity == "energy"]
+    energy = [sensor for sensor in found if is_energy(sensor)]
     _print_energy(console, energy, division)
-    _print_others(console, [sensor for sensor in found if sensor.quantity != "energy"])
+    _print_others(console, [sensor for sensor in found if not is_energy(sensor)])
     _print_missing(console, discovery.missing)
 
 

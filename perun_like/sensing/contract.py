@@ -34,7 +34,7 @@ class Sensor(NamedTuple):
             ``network`` or ``application``.
         quantity: What it says, for example ``energy``, ``power``, ``cpu_time``, ``memory_used``, ``disk_read``.
         kind: ``counter`` or ``gauge``.
-        unit: SI unit of ``raw * scale``: ``J``, ``W``, ``B``, ``s``, ``%`` or ``1``.
+        unit: SI unit of ``raw * scale``: ``J``, ``W``, ``B``, ``s``, ``Hz``, ``%`` or ``1``.
         scale: Factor from the raw integer to ``unit``.
         modulus: A counter wraps from ``modulus - 1`` to 0, in raw units; None where it can't wrap in practice.
         resolution: Smallest step, in raw units.
@@ -42,13 +42,17 @@ class Sensor(NamedTuple):
         lag_ns: … and how long after the update it can be read.
         ceiling: Largest rate a counter can have, in ``unit`` per second (watts for energy); None if unknown.
         domain: Which physical domain it counts, for overlap: ``package``, ``core``, ``uncore``, ``dram``, ``psys``,
-            ``gpu``, …; None for what is never summed.
+            ``gpu``, …; None for what is never summed. A gauge of power that has a domain stands for an energy, its
+            integral: where a device has no counter.
         identity: The physical thing, the same for two sensors that read one thing (a zone, a UUID).
         parent: ``identity`` of the thing whose counter contains this one; None if none does.
         provenance: ``measured`` or ``estimated``.
         accuracy: Relative error of the device itself as documented for it; None if unknown.
         source: The file or call that is read.
         model: For an estimate, its coefficients and their source; empty otherwise.
+        window_ns: A gauge shows the mean over this long before its update; 0 for the value at an instant.
+        outside: Why no total has it although it measures energy, as a GPU that the application can't see; empty for
+            all others.
     """
 
     id: str
@@ -70,15 +74,26 @@ class Sensor(NamedTuple):
     accuracy: float | None = None
     source: str = ""
     model: Mapping[str, Any] = {}
+    window_ns: int = 0
+    outside: str = ""
 
 
 class Missing(NamedTuple):
-    """Something that can't be read here: what, why, and what would help."""
+    """Something that can't be read here: what, why, and what would help.
+
+    Attributes:
+        backend: Who would read it.
+        what: Ids of the sensors or devices, separated by ``, ``, or words for all of them.
+        reason: Why it can't be read.
+        remedy: What would help; empty where nothing would.
+        quiet: Whether it is told only to those who ask, as most machines lack it: no report warns of it.
+    """
 
     backend: str
     what: str
     reason: str
     remedy: str = ""
+    quiet: bool = False
 
 
 class Found(NamedTuple):

@@ -40,17 +40,23 @@ class Split(NamedTuple):
     partial: dict[str, str]
 
 
+def is_energy(sensor: Sensor) -> bool:
+    """Whether a sensor measures energy: by a counter, or by power whose integral stands for it."""
+    return sensor.quantity == "energy" or (sensor.quantity == "power" and sensor.domain is not None)
+
+
 def split(sensors: Iterable[Sensor], mirrors: Mapping[str, str] | None = None) -> Split:
     """Tell apart the energy sensors that a total may add from those that repeat or are part of another.
 
     Args:
-        sensors: All sensors of one host; those whose quantity isn't ``energy`` are passed over. Of two with
+        sensors: All sensors of one host; those that don't measure energy are passed over. Of two with
             the same identity the first is added, and a measured one always comes before an estimated one.
         mirrors: What :func:`mirrored` found in the recorded values: id to the id that it mirrors.
     """
-    energy = [sensor for sensor in sensors if sensor.quantity == "energy"]
+    energy = [sensor for sensor in sensors if is_energy(sensor)]
     not_added = {sensor.id: "platform counter, never added" for sensor in energy if sensor.domain == "psys"}
     not_added.update(covered_estimates(energy))
+    not_added.update({sensor.id: sensor.outside for sensor in energy if sensor.outside})
     candidates = [sensor for sensor in energy if sensor.id not in not_added]
     not_added.update({id_: f"mirrors {other}" for id_, other in (mirrors or {}).items()})
     first = _first_of_each_identity(candidates)

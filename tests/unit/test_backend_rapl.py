@@ -234,6 +234,7 @@ def test_no_permission_says_what_grants_it_for_good(roots_only: Path):
             "rapl:package-0, rapl:package-1",
             "energy_uj is readable by root only since kernel 5.10 (CVE-2020-8694)",
             "'perun-like setup' prints what grants it for good.",
+            False,
         ]
     ]
 

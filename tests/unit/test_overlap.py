@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from perun_like.sensing.contract import COUNTER, ESTIMATED, MEASURED, Sensor
-from perun_like.sensing.overlap import Split, covered_estimates, mirrored, split
+from perun_like.sensing.contract import COUNTER, ESTIMATED, GAUGE, MEASURED, Sensor
+from perun_like.sensing.overlap import Split, covered_estimates, is_energy, mirrored, split
 
 
 def energy(id_: str, domain: str, identity: str, parent: str | None = None, provenance: str = MEASURED) -> Sensor:
@@ -22,7 +22,24 @@ DRAM = energy("rapl:package-0/dram", "dram", "package-0/dram")
 MMIO = energy("rapl:mmio:package-0", "package", "package-0")
 CPU_MODEL = energy("estimate:cpu", "package", "estimate/cpu", provenance=ESTIMATED)
 DRAM_MODEL = energy("estimate:dram", "dram", "estimate/dram", provenance=ESTIMATED)
+GPU = energy("nvml:gpu0/energy", "gpu", "GPU-a")
+GPU_POWER = Sensor("nvml:gpu1/power", "nvml", "gpu", "power", GAUGE, "W", domain="gpu", identity="GPU-b")
+BESIDE = GPU_POWER._replace(id="nvml:gpu0/power", domain=None, identity="GPU-a")
 MEMORY_USED = Sensor("memory:used", "memory", "memory", "memory_used", "gauge", "B")
+
+
+def test_power_stands_for_an_energy_only_where_there_is_no_counter():
+    assert [is_energy(sensor) for sensor in (GPU, GPU_POWER, BESIDE, MEMORY_USED)] == [True, True, False, False]
+    assert split([PACKAGE, GPU, BESIDE, GPU_POWER]) == Split(
+        ("rapl:package-0", "nvml:gpu0/energy", "nvml:gpu1/power"), {}, {}
+    )
+
+
+def test_what_the_application_cannot_see_is_listed_outside():
+    unseen = GPU._replace(outside="not visible to the application")
+    assert split([unseen, GPU_POWER]) == Split(
+        ("nvml:gpu1/power",), {"nvml:gpu0/energy": "not visible to the application"}, {}
+    )
 
 
 def test_a_laptop_adds_its_package_and_says_why_nothing_else():

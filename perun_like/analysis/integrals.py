@@ -1,0 +1,115 @@
+"""Energy of devices that show only their power: its integral over windows of time. Many windows at once.
+
+A read at time t shows the power at some instant from ``t - tick - lag`` to t, or the mean over the ``window_ns`` before
+it. The estimate joins reads by straight lines, each taken as old as it is on average. The bounds take, at every
+instant, the smallest and the largest of the reads around it: from the last one before it to the first one that can't
+show anything older. They hold unless the power went beyond its neighbouring reads in between, so they aren't hard.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from perun_like.analysis import gauges
+from perun_like.analysis.windows import Floats, Increase, Windows, unknown
+from perun_like.model.recording import Int64s, Stream
+from perun_like.sensing.contract import Sensor
+from perun_like.units import NS_PER_S
+
+
+class _Curve(NamedTuple):
+    """Running integrals at the times of reads, each from the first read on.
+
+    Attributes:
+        at_ns: Times for the bounds and the missing time.
+        shown_ns: Times for the estimate.
+        lower, upper, missing_ns: At ``at_ns``.
+        value: At ``shown_ns``.
+    """
+
+    at_ns: Int64s
+    shown_ns: Int64s
+    lower: Floats
+    value: Floats
+    upper: Floats
+    missing_ns: Floats
+
+
+def method(sensor: Sensor) -> str:
+    """How the energy of a sensor of power was had, for people."""
+    mean = f", each the mean over {sensor.window_ns / NS_PER_S:g} s" if sensor.window_ns else ""
+    return f"integral of power readings{mean}; {gauges.METHOD}"
+
+
+def energy(stream: Stream, row: int, windows: Windows) -> Increase:
+    """Energy in the windows of each owner, in joules.
+
+    Args:
+        stream: The recording of a gauge of power.
+        row: Which of its sensors.
+        windows: On the host's clock.
+    """
+    valid = stream.valid[row]
+    if valid.sum() < 2:
+        return unknown(windows)
+    sensor = stream.sensors[row]
+    watts = stream.raw[row][valid] * sensor.scale
+    at_ns = stream.t0_ns[valid] + (stream.t1_ns[valid] - stream.t0_ns[valid]) // 2
+    # The last read of a run waits for what may still be on its way.
+    longest_ns = gauges.LONGEST_STEP * stream.period_ns + sensor.tick_ns + sensor.lag_ns
+    curve = _curve(sensor, at_ns, watts, longest_ns)
+    # What was before a window shows for as long as a mean reaches back, and what is in it shows for that long after.
+    smeared = float(np.ptp(watts)) * sensor.window_ns / NS_PER_S
+    lower = _between(curve.at_ns, curve.lower, windows) - smeared
+    upper = _between(curve.at_ns, curve.upper, windows) + smeared
+    value = windows.sums(_between(curve.shown_ns, curve.value, windows))
+    least = windows.sums(np.maximum(lower, 0.0))
+    most = np.maximum(windows.sums(upper), least)  # equal ones may differ by rounding
+    outside_ns = np.maximum(np.minimum(windows.b_ns, at_ns[0]) - windows.a_ns, 0)
+    outside_ns += np.maximum(windows.b_ns - np.maximum(windows.a_ns, at_ns[-1]), 0)
+    missing_ns = outside_ns + _between(curve.at_ns, curve.missing_ns, windows)
+    return Increase(least, np.clip(value, least, most), most, windows.sums(missing_ns) / NS_PER_S)
+
+
+def _curve(sensor: Sensor, at_ns: Int64s, watts: Floats, longest_ns: int) -> _Curve:
+    step_ns = np.diff(at_ns)
+    known_s = np.where(step_ns <= longest_ns, step_ns, 0) / NS_PER_S
+    lowest, highest = _around(watts, at_ns, sensor.tick_ns + sensor.lag_ns)
+    age_ns = sensor.tick_ns // 2 + sensor.lag_ns + sensor.window_ns // 2
+    # The last read holds on for its own age: nothing newer is known.
+    shown_ns = np.append(at_ns - age_ns, at_ns[-1])
+    held = np.append(watts, watts[-1])
+    lines_s = np.append(known_s, age_ns / NS_PER_S)
+    return _Curve(
+        at_ns=at_ns,
+        shown_ns=shown_ns,
+        lower=_cumulated(lowest * known_s),
+        value=_cumulated((held[:-1] + held[1:]) / 2 * lines_s),
+        upper=_cumulated(highest * known_s),
+        missing_ns=_cumulated(np.where(step_ns <= longest_ns, 0.0, step_ns)),
+    )
+
+
+def _around(watts: Floats, at_ns: Int64s, oldest_ns: int) -> tuple[Floats, Floats]:
+    """Smallest and largest read around each step between two reads."""
+    steps = np.arange(len(watts) - 1)
+    last = np.minimum(np.searchsorted(at_ns - oldest_ns, at_ns[1:], "left"), len(watts) - 1)
+    lowest, highest = watts[:-1].copy(), watts[:-1].copy()
+    for further in range(1, int((last - steps).max()) + 1):
+        read = watts[np.minimum(steps + further, last)]
+        np.minimum(lowest, read, out=lowest)
+        np.maximum(highest, read, out=highest)
+    return lowest, highest
+
+
+def _cumulated(steps: Floats) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _between(t_ns: Int64s, cumulated: Floats, windows: Windows) -> Floats:
+    """What was added up in each window; nothing before the first and after the last time."""
+    # Seconds since the first read: exact in floating point, however long the host has been up.
+    at_s, a_s, b_s = ((of - t_ns[0]) / NS_PER_S for of in (t_ns, windows.a_ns, windows.b_ns))
+    return np.asarray(np.interp(b_s, at_s, cumulated) - np.interp(a_s, at_s, cumulated), np.float64)
