@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nvml_stub
 import pytest
 
 PERUN = str(Path(sys.executable).with_name("perun-like"))
@@ -36,6 +37,14 @@ def perun(tmp_path: Path, clean_environ: dict[str, str]) -> Run:
         return subprocess.run([PERUN, *args], check=False, **{**options, **kwargs})
 
     return run
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variable by which processes find a library that plays an NVIDIA driver: see ``nvml_stub``."""
+    if nvml_stub.compiler() is None:
+        pytest.skip("the library that plays an NVIDIA driver needs a C compiler, and there is none")
+    return {"LD_LIBRARY_PATH": str(nvml_stub.build(tmp_path_factory.mktemp("nvml")))}
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""Whole runs on machines with GPUs: a library plays the driver, and its energy over any time is a formula."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from nvml_stub import StubGpu, configure
+
+import perun_like
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance
+from perun_like.model.recording import Recording
+from perun_like.store.reader import read_recording
+
+Profiled = tuple[DataNode, Recording, str]
+Profile = Callable[..., Profiled]
+
+# Updates that come neither with our reads nor with the load's changes.
+COUNTER = StubGpu("GPU-aaaa1111", low_w=90, high_w=390, period_s=0.013, tick_s=0.037)
+SLOW = StubGpu("GPU-bbbb2222", low_w=60, high_w=400, period_s=2, tick_s=0.083)
+POWER_ONLY = StubGpu("GPU-cccc3333", model="Stub P100", capability=60, lacks="energy,fields", low_w=30, high_w=250,
+                     period_s=1.7, tick_s=0.02)  # fmt: skip
+
+
+@pytest.fixture
+def profile_with(perun: Run, tmp_path: Path, clean_environ: dict[str, str], nvml_library: dict[str, str]) -> Profile:
+    """Profile a sleep on a machine with GPUs; returns the tree, the recording and the report."""
+
+    def run(gpus: Sequence[StubGpu], seconds: float = 3, *options: str, **environ: str) -> Profiled:
+        given = clean_environ | nvml_library | configure(tmp_path / "gpus", gpus) | environ
+        given = {key: value for key, value in given.items() if key != "CUDA_VISIBLE_DEVICES" or key in environ}
+        ended = perun("profile", *options, "sleep", str(seconds), env=given)
+        assert ended.returncode == 0, ended.stderr
+        (path,) = tmp_path.glob("perun_results/sleep/*.h5")
+        return perun_like.load(str(path)), read_recording(str(path)), ended.stderr
+
+    return run
+
+
+def metric(tree: DataNode, name: str) -> Metric:
+    return tree.find(NodeType.RUN)[0].metrics[name]
+
+
+def sensor(tree: DataNode, id_: str) -> DataNode:
+    (node,) = [node for node in tree.find(NodeType.SENSOR) if node.id == id_]
+    return node
+
+
+def within(energy: Metric, true_j: float) -> bool:
+    assert energy.lower is not None
+    assert energy.upper is not None
+    return energy.lower <= true_j <= energy.upper
+
+
+@pytest.mark.parametrize("wave", ["square", "ramp"])
+def test_three_seconds_by_the_counter(profile_with: Profile, wave: str) -> None:
+    gpu = replace(COUNTER, wave=wave)
+    tree, recording, report = profile_with([gpu])
+    true_j = gpu.truth_j(*recording.window_ns)
+    energy = metric(tree, "gpu_energy_j")
+    assert within(energy, true_j)
+    assert energy.value == pytest.approx(true_j, rel=0.005)
+    assert energy.provenance is Provenance.MEASURED
+    assert energy.method is None
+    assert metric(tree, "gpu_util_percent").value == pytest.approx(73)
+    assert metric(tree, "gpu_memory_peak_b").value == 3 << 30
+    assert "gpu0/energy" in report
+    assert "! " not in report.partition("gpu0/energy")[2].replace("! energy", "")  # no warning of any GPU
+
+
+def test_load_that_changes_with_the_reads_stays_within_the_bounds(profile_with: Profile) -> None:
+    tree, recording, _ = profile_with([SLOW], 1.5, "--period", "20ms")
+    energy, true_j = metric(tree, "gpu_energy_j"), SLOW.truth_j(*recording.window_ns)
+    assert within(energy, true_j)
+    # Not known is when within 100 ms a value was taken: half of that, times the change of power, at each end.
+    assert energy.value == pytest.approx(true_j, abs=2 * 0.05 * (SLOW.high_w - SLOW.low_w))
+
+
+@pytest.mark.parametrize("wave", ["square", "ramp"])
+def test_three_seconds_by_power_alone(profile_with: Profile, wave: str) -> None:
+    gpu = replace(POWER_ONLY, wave=wave)
+    tree, recording, report = profile_with([gpu])
+    energy, true_j = metric(tree, "gpu_energy_j"), gpu.truth_j(*recording.window_ns)
+    assert within(energy, true_j)
+    assert energy.value == pytest.approx(true_j, rel=0.06)
+    assert "not hard" in str(energy.method)
+    assert "integral of power" in report
+    assert sensor(tree, "nvml:gpu0/power").metadata["added"]
+
+
+def test_means_over_a_second_are_labelled_and_bounded(profile_with: Profile) -> None:
+    gpu = replace(POWER_ONLY, capability=89)
+    tree, recording, _ = profile_with([gpu], 2)
+    energy = sensor(tree, "nvml:gpu0/power")
+    assert within(energy.metrics["energy_j"], gpu.truth_j(*recording.window_ns))
+    assert "mean over 1 s" in str(energy.metrics["energy_j"].method)
+    assert energy.metadata["mean_over_ns"] == 1_000_000_000
+
+
+def test_what_the_application_cannot_see_is_shown_and_not_added(profile_with: Profile) -> None:
+    tree, recording, report = profile_with([COUNTER, SLOW], 1, CUDA_VISIBLE_DEVICES="GPU-bbbb")
+    assert within(metric(tree, "gpu_energy_j"), SLOW.truth_j(*recording.window_ns))
+    outside = sensor(tree, "nvml:gpu0/energy")
+    assert "not visible" in outside.metadata["not_added"]
+    assert within(outside.metrics["energy_j"], COUNTER.truth_j(*recording.window_ns))
+    rows = [line for line in report.splitlines() if line.strip().startswith("gpu0/energy")]
+    assert any("not added" in row for row in rows)
+    assert any("not visible to the application" in row for row in rows)
+    assert metric(tree, "gpu_memory_peak_b").value == SLOW.memory_b
+
+
+def test_a_gpu_lost_half_way_makes_the_total_at_least(profile_with: Profile) -> None:
+    tree, recording, _ = profile_with([replace(SLOW, lost_at_s=time.monotonic() + 1.5), COUNTER], 3)
+    whole, lost = metric(tree, "gpu_energy_j"), sensor(tree, "nvml:gpu0/energy")
+    assert lost.metadata["failed_reads"] > 3
+    assert whole.missing == ("nvml:gpu0/energy",)
+    assert whole.upper is None
+    assert whole.lower <= sum(gpu.truth_j(*recording.window_ns) for gpu in (SLOW, COUNTER))
+    assert 0 < lost.metrics["energy_j"].value < SLOW.truth_j(*recording.window_ns)
+    healthy = sensor(tree, "nvml:gpu1/energy").metrics["energy_j"]
+    assert within(healthy, COUNTER.truth_j(*recording.window_ns))
+
+
+def test_the_command_that_lists_sensors_shows_gpus(
+    perun: Run, tmp_path: Path, clean_environ: dict[str, str], nvml_library: dict[str, str]
+) -> None:
+    environ = clean_environ | nvml_library | configure(tmp_path / "gpus", [COUNTER, POWER_ONLY])
+    shown = perun("sensors", "--backend", "nvml", env=environ | {"CUDA_VISIBLE_DEVICES": "GPU-cccc"}).stdout
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.startswith("nvml:")}
+    assert "no: not visible" in rows["nvml:gpu0/energy"]
+    assert rows["nvml:gpu1/power"].split()[1:] == ["measured", "yes"]
+    assert rows["nvml:gpu1/clock"].split()[1] == "Hz"
