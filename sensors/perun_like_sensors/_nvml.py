@@ -25,6 +25,7 @@ _MEMBERS = {
     nv.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
 }
 _GA100 = (8, 0)
+_MAXWELL = (5, 0)
 _MEAN_NS = 1_000_000_000
 
 
@@ -53,6 +54,7 @@ class Gpu(NamedTuple):
         calls: How its values are read; what isn't supported is left out.
         limit_w: The largest power limit that it can be given; None if it doesn't say.
         mig: Whether it is divided into MIG slices.
+        accuracy: Relative error of its power as NVIDIA documents it; None where it doesn't.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Gpu(NamedTuple):
     calls: tuple[Call, ...]
     limit_w: float | None
     mig: bool
+    accuracy: float | None
 
 
 def by_index(index: int) -> Any:
@@ -86,7 +89,8 @@ def ask(handle: Any) -> Gpu:
         slices=_slices(handle) if mig else (),
     )
     number = int(nv.nvmlDeviceGetIndex(handle))
-    return Gpu(number, device, tuple(calls(handle)), limits[1] / 1000 if limits else None, mig)
+    limit_w = limits[1] / 1000 if limits else None
+    return Gpu(number, device, tuple(calls(handle)), limit_w, mig, _accuracy(handle))
 
 
 def calls(handle: Any) -> Iterator[Call]:
@@ -129,8 +133,17 @@ def _single(handle: Any) -> Iterator[Call]:
 
 def _mean_ns(handle: Any) -> int:
     """Over how long ``nvmlDeviceGetPowerUsage`` averages: a second since Ampere but for GA100, says its manual."""
-    capability = _try(nv.nvmlDeviceGetCudaComputeCapability, handle)
-    return _MEAN_NS if capability and tuple(capability) > _GA100 else 0
+    return _MEAN_NS if _capability(handle) > _GA100 else 0
+
+
+def _accuracy(handle: Any) -> float | None:
+    """5 % on Fermi and Kepler, says the manual of ``nvmlDeviceGetPowerUsage``, and nothing of later ones."""
+    return 0.05 if () < _capability(handle) < _MAXWELL else None
+
+
+def _capability(handle: Any) -> tuple[int, ...]:
+    """CUDA's version of the hardware, such as (8, 0) for GA100; empty if it isn't known."""
+    return tuple(_try(nv.nvmlDeviceGetCudaComputeCapability, handle) or ())
 
 
 def _memory(handle: Any) -> Callable[[], int]:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 # Energy and power are updated every 20 to 100 ms, depending on the model; nothing tells which.
 TICK_NS = 100_000_000
-# No error of the counter is documented. For power the manual of nvmlDeviceGetPowerUsage names 5 %, of old models.
-_ACCURACY = 0.05
 # A larger step is damage. Ten times the power limit, as an update that is late brings several at once.
 _BURST = 10
 _DEFAULT_LIMIT_W = 1000.0
@@ -166,7 +164,7 @@ def _sensor(gpu: Gpu, quantity: str, call: Call, domain: str | None, outside: st
         ceiling=_BURST * (gpu.limit_w or _DEFAULT_LIMIT_W) if quantity == "energy" else None,
         domain=domain,
         identity=gpu.device.uuid,
-        accuracy=_ACCURACY if electric else None,
+        accuracy=gpu.accuracy if quantity == "power" else None,
         source=f"{gpu.device.model}: {call.name}",
         window_ns=call.window_ns,
         outside=outside,

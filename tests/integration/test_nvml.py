@@ -19,8 +19,8 @@ from perun_like.store.reader import read_recording
 Profiled = tuple[DataNode, Recording, str]
 Profile = Callable[..., Profiled]
 
-# Updates that come neither with our reads nor with the load's changes.
-COUNTER = StubGpu("GPU-aaaa1111", low_w=90, high_w=390, period_s=0.013, tick_s=0.037)
+# Power that changes much faster than it is read; what is left to err is the age of the values, up to 20 ms in 3 s.
+COUNTER = StubGpu("GPU-aaaa1111", low_w=90, high_w=390, period_s=0.007, tick_s=0.02)
 SLOW = StubGpu("GPU-bbbb2222", low_w=60, high_w=400, period_s=2, tick_s=0.083)
 POWER_ONLY = StubGpu("GPU-cccc3333", model="Stub P100", capability=60, lacks="energy,fields", low_w=30, high_w=250,
                      period_s=1.7, tick_s=0.02)  # fmt: skip
@@ -86,7 +86,8 @@ def test_three_seconds_by_power_alone(profile_with: Profile, wave: str) -> None:
     tree, recording, report = profile_with([gpu])
     energy, true_j = metric(tree, "gpu_energy_j"), gpu.truth_j(*recording.window_ns)
     assert within(energy, true_j)
-    assert energy.value == pytest.approx(true_j, rel=0.06)
+    # Between two reads it isn't known when the power changed, and it did so at most five times.
+    assert energy.value == pytest.approx(true_j, abs=5 * 0.1 * (gpu.high_w - gpu.low_w))
     assert "not hard" in str(energy.method)
     assert "integral of power" in report
     assert sensor(tree, "nvml:gpu0/power").metadata["added"]

@@ -125,6 +125,14 @@ def test_averaged_power_tells_its_window(probe: Probe, capability: int, window_n
     assert by_id(probe([instant]))["nvml:gpu0/power"]["window_ns"] == 0
 
 
+def test_accuracy_is_told_where_it_is_documented(probe: Probe):
+    kepler, later = replace(ONE, capability=37, lacks="energy,instant"), replace(TWO, capability=52)
+    sensors = by_id(probe([kepler, later]))
+    assert sensors["nvml:gpu0/power"]["accuracy"] == 0.05
+    assert sensors["nvml:gpu1/power"]["accuracy"] is None
+    assert by_id(probe([ONE]))["nvml:gpu0/energy"]["accuracy"] is None
+
+
 def test_an_old_library_is_asked_one_by_one(probe: Probe):
     answer = probe([replace(ONE, lacks="fields,second")], reads=1)
     assert by_id(answer)["nvml:gpu0/energy"]["source"].endswith("nvmlDeviceGetTotalEnergyConsumption")
