@@ -32,17 +32,8 @@ def telling_damage(path: str) -> Generator[None]:
     """
     try:
         yield
-    except (
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        MemoryError,
-        OSError,
-    ) as e:
-        raise FileError(f"{path} is damaged or truncated ({_first_line(e)}); {_advice(path)}") from e
+    except _STUMBLES as error:
+        raise FileError(f"{path} is damaged or truncated ({_first_line(error)}); {_advice(path)}") from error
 
 
 def check_outside(path: str) -> None:
