@@ -64,6 +64,7 @@ class Marks:
         self.numbers: dict[str, int] = {}
         self._lost: dict[str, int] = {}
         self._lock = allocate_lock()
+        self._torn = False  # whether the last line lacks its end, for want of room
         # An earlier program of this very process (exec) may have left files.
         self._next_number = len(_entries(directory, os.getpid()))
         self._next_file = _first_free(directory, os.getpid())
@@ -126,14 +127,18 @@ class Marks:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
             return False  # the directory was deleted, say: no marks, and the application never notices
+        line = b"\n" * self._torn + json.dumps(entry).encode() + b"\n"
         try:
-            written = os.write(fd, json.dumps(entry).encode() + b"\n")
+            written = os.write(fd, line)
         except OSError:
             written = 0
         finally:
             os.close(fd)
-        self._next_number += bool(written)
-        return bool(written)
+        if written > self._torn:  # a line has been begun, and so has its number
+            self._next_number += 1
+        if written:
+            self._torn = written < len(line) and written > self._torn
+        return written == len(line)
 
     def flush(self) -> None:
         """Write down how many calls were only counted."""
@@ -160,9 +165,18 @@ def _entries(directory: str, pid: int) -> list[str | dict[str, int]]:
     try:
         with open(os.path.join(directory, f"names-{pid}"), "rb") as file:
             # A line without its newline was torn by a kill.
-            return [json.loads(line) for line in file if line.endswith(b"\n")]
+            return [_entry(line) for line in file if line.endswith(b"\n")]
     except FileNotFoundError:
         return []
+
+
+def _entry(line: bytes) -> str | dict[str, int]:
+    """What a line says; nothing if there was no room for all of it: it keeps its number, and costs no other line."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return ""
+    return found if isinstance(found, (str, dict)) else ""
 
 
 def _first_free(directory: str, pid: int) -> int:

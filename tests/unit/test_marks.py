@@ -1,0 +1,33 @@
+"""What the application's processes write down survives a lack of room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from perun_like.sampling import marks
+from perun_like.sampling.marks import Marks
+
+
+def test_a_name_that_found_no_room_costs_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Marks(str(tmp_path))
+    assert written.begin("before") is not None
+    real = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: real(fd, data[:4]))
+        assert written.begin("no room") is None
+    assert written.begin("after") is not None
+    [(facts, rows)] = marks.collect(str(tmp_path), 0)
+    regions = memoryview(rows).cast("q")[:: marks.ROW_WORDS]
+    assert [facts["names"][number >> 1] for number in regions] == ["before", "after"]
+
+
+def test_damaged_names_cost_only_themselves(tmp_path: Path) -> None:
+    Marks(str(tmp_path)).begin("good")
+    with open(tmp_path / f"names-{os.getpid()}", "ab") as file:
+        file.write(b'"torn\n17\n{"lost": 3}\n')
+    [(facts, _)] = marks.collect(str(tmp_path), 0)
+    assert facts["names"] == ["good", "", "", ""]
+    assert facts["lost"] == {"lost": 3}
