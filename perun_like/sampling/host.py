@@ -44,8 +44,10 @@ def detach() -> None:
         if int(name) > 2:
             _close_quietly(int(name))
     if hasattr(os, "sched_setaffinity"):
-        # The kernel keeps only the CPUs that the cpuset allows.
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        # The kernel keeps only the CPUs that the cpuset allows, and refuses if it allows none of these: in a container
+        # CPUs needn't be numbered from 0. Where we run then is of no consequence.
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
     _be_punctual()
 
 

@@ -50,8 +50,9 @@ class Sweeper:
         self._running.release()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the last sweep; False when a read has blocked for longer than that."""
-        self._thread.join(timeout_s)
+        """Wait for the last sweep, if there was a first one; False when a read has blocked for longer than that."""
+        if self._thread.ident is not None:  # else the monitor was killed before it said "start"
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
