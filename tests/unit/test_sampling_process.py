@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,7 +20,7 @@ from perun_like.store.assembly import assemble
 def test_monitor_killed_before_the_start_leaves_a_complete_part(tmp_path: Path) -> None:
     local = make_local_directory(os.urandom(8).hex())
     sampler = SamplerProcess(os.environ)
-    order = {
+    order: dict[str, Any] = {
         "backends": backend_specs(sys.path),
         "assigned": {},
         "period_ns": 10**8,
@@ -46,7 +46,11 @@ def test_a_container_whose_cpus_are_numbered_otherwise(monkeypatch: pytest.Monke
         raise OSError(errno.EINVAL, "none of these is allowed")
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    monkeypatch.setattr(os, "listdir", lambda _path: [])
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr(host, "_be_punctual", lambda: None)
+
+    def nothing(*_: object) -> tuple[str, ...]:
+        return ()
+
+    monkeypatch.setattr(os, "listdir", nothing)  # this process keeps its descriptors, signals and timers
+    monkeypatch.setattr("signal.signal", nothing)
+    monkeypatch.setattr(host, "_be_punctual", nothing)
     host.detach()
