@@ -15,8 +15,12 @@ def test_a_name_that_found_no_room_costs_no_other_name(tmp_path: Path, monkeypat
     written = Marks(str(tmp_path))
     assert written.begin("before") is not None
     real = os.write
+
+    def write_little(fd: int, data: bytes) -> int:
+        return real(fd, data[:4])
+
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, data: real(fd, data[:4]))
+        full.setattr(os, "write", write_little)
         assert written.begin("no room") is None
     assert written.begin("after") is not None
     [(facts, rows)] = marks.collect(str(tmp_path), 0)
