@@ -7,6 +7,8 @@ With E the host's energy, cpu the application's CPU time, busy the host's, and c
 
 The value is the middle of both factors: nothing that is measured says who answers for idle power, and the middle
 is the figure whose error can't exceed half the distance, whoever does. Both are equal on a busy host.
+Energy of GPUs is not divided by CPU time. Those the application can see are counted whole, with a lower bound of
+nothing: job systems give a GPU to one job, and nothing that is measured says who else used it.
 What isn't the application's ("idle and others") is the rest: share and rest are the host's total exactly.
 """
 
@@ -40,7 +42,7 @@ class Share(NamedTuple):
     rest: Metric
 
 
-def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float) -> Share:
+def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float, gpu: Metric | None = None) -> Share:
     """Divide a host's energy between the application and all else.
 
     Args:
@@ -48,38 +50,47 @@ def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float) -
         cpu_s: CPU time of the application.
         busy_s: CPU time of everything on the host.
         capacity_s: Logical CPUs times the length of the window.
+        gpu: The part of ``energy`` that is of GPUs which the application can see.
     """
     if energy.value is None or capacity_s <= 0:
         reason = energy.reason or NO_TIME
         return Share(*(Metric.absent("J", reason, scope) for scope in (Scope.APPLICATION, Scope.HOST)))
     low, middle, high = _fractions(cpu_s, busy_s, capacity_s)
-    rest = energy.value - energy.value * middle
+    whole = _known(gpu)
+    divided = energy.value - whole.value
+    rest = divided - divided * middle
     value = energy.value - rest  # so that share + rest is the total to the last bit
-    share = Metric(
-        value=value,
-        unit="J",
-        lower=min((energy.lower or 0.0) * low, value),
-        upper=None if energy.upper is None else max(energy.upper * high, value),
-        provenance=Provenance.ESTIMATED,
-        scope=Scope.APPLICATION,
-        missing=energy.missing,
-        reason=energy.reason,
-        method=METHOD,
+    least = max((energy.lower or 0.0) - whole.lower, 0.0)
+    most = None if energy.upper is None else max(energy.upper - whole.upper, 0.0)
+    shared = Bounds(least * low, value, 0.0 if most is None else most * high + whole.upper)
+    others = Bounds(least * (1 - high), rest, 0.0 if most is None else most * (1 - low) + whole.upper)
+    known = most is not None
+    method = f"{METHOD}; GPUs it can see are counted whole" if whole.value else METHOD
+    return Share(
+        _part(energy, shared, known, Scope.APPLICATION, method),
+        _part(energy, others, known, Scope.HOST, "idle and others: the host's energy without the application's share"),
     )
-    return Share(share, _rest(energy, rest, low, high))
 
 
-def _rest(energy: Metric, value: float, low: float, high: float) -> Metric:
+def _known(gpu: Metric | None) -> Bounds:
+    """The energy of GPUs; nothing where none was read."""
+    if gpu is None or gpu.value is None:
+        return Bounds(0.0, 0.0, 0.0)
+    return Bounds(gpu.lower or 0.0, gpu.value, gpu.value if gpu.upper is None else gpu.upper)
+
+
+def _part(energy: Metric, bounds: Bounds, bounded: bool, scope: Scope, method: str) -> Metric:
+    """A part of an energy; what the whole lacks, the part lacks too."""
     return Metric(
-        value=value,
+        value=bounds.value,
         unit="J",
-        lower=min((energy.lower or 0.0) * (1 - high), value),
-        upper=None if energy.upper is None else max(energy.upper * (1 - low), value),
+        lower=min(bounds.lower, bounds.value),
+        upper=max(bounds.upper, bounds.value) if bounded else None,
         provenance=Provenance.ESTIMATED,
-        scope=Scope.HOST,
+        scope=scope,
         missing=energy.missing,
         reason=energy.reason,
-        method="idle and others: the host's energy without the application's share",
+        method=method,
     )
 
 

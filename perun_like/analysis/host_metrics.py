@@ -40,7 +40,7 @@ def host_metrics(
     added = {id_: sensors[id_]["energy_j"] for id_ in host.split.added if id_ in sensors}
     energy = total_energy(host, added)
     groups = {f"{group}_energy_j": total_energy(host, added, group) for group in ("cpu", "dram", "gpu")}
-    share, rest = _shares(host, energy, processes)
+    share, rest = _shares(host, energy, groups["gpu_energy_j"], processes)
     return {
         "runtime_s": exact(host.duration_s, "s", Scope.APPLICATION),
         "energy_j": energy,
@@ -157,7 +157,7 @@ def _sensor_node(host: Host, sensor: Sensor, metrics: dict[str, Metric]) -> Data
     )
 
 
-def _shares(host: Host, energy: Metric, processes: list[Process]) -> attribution.Share:
+def _shares(host: Host, energy: Metric, gpu: Metric, processes: list[Process]) -> attribution.Share:
     cpu_s = attribution.application_seconds(host, processes)
     capacity_s = (host.logical_cpus or 0) * host.duration_s
     if energy.value is not None and (cpu_s is None or not capacity_s):
@@ -166,7 +166,7 @@ def _shares(host: Host, energy: Metric, processes: list[Process]) -> attribution
     cpu_s = cpu_s or attribution.Bounds(0.0, 0.0, 0.0)
     # Without the host's CPU time all that is known is that it lies between the application's and the capacity.
     busy_s = attribution.busy_seconds(host) or attribution.Bounds(cpu_s.value, cpu_s.value, capacity_s)
-    return attribution.share_of(energy, cpu_s, busy_s, capacity_s)
+    return attribution.share_of(energy, cpu_s, busy_s, capacity_s, gpu)
 
 
 def _cpu_util(host: Host) -> Metric:

@@ -107,3 +107,16 @@ def test_cpu_time_of_several_ranks_is_their_sum() -> None:
 
 def test_unknown_cpu_time_is_unknown() -> None:
     assert application_seconds(only(host()), [process(cpu_s=None)]) is None
+
+
+def test_the_energy_of_visible_gpus_is_not_divided_by_cpu_time() -> None:
+    gpu = Metric(60.0, "J", 55.0, 66.0)
+    whole = Metric(160.0, "J", 145.0, 176.0)  # 100 J, 90 to 110, of processors beside it
+    share, rest = share_of(whole, exactly(2), exactly(5), 20, gpu)
+    # Of the processors' energy 2/20 to 2/5 is its own, in the middle a quarter; of the GPU's nothing to all.
+    assert share.value == pytest.approx(60 + 25)
+    assert (share.lower, share.upper) == pytest.approx((90 * 0.1, 110 * 0.4 + 66))
+    assert rest.value == pytest.approx(75)
+    assert (rest.lower, rest.upper) == pytest.approx((90 * 0.6, 110 * 0.9 + 66))
+    assert share.value + rest.value == whole.value
+    assert "GPUs it can see are counted whole" in (share.method or "")
