@@ -7,6 +7,7 @@
     │   ├── ConfigError              a key or value in a file, the environment or on the command line
     │   ├── ProgramNotFoundError     exit code 2: the script to profile doesn't exist
     │   └── CannotExecuteError       exit code 127 or 126, as of a shell: no such program, or not executable
+    ├── InterruptedStartError        exit code 128 + signal: we were told to end before the program was started
     ├── SamplerError                 the sampling process couldn't start or has died
     └── FileError                    a results file is damaged, truncated or not ours
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 
 class PerunError(Exception):
@@ -46,6 +48,15 @@ class CannotExecuteError(InputError):
         super().__init__(f"can't execute {program}: {os.strerror(number)}")
         self.number = number
         self.exit_code = 127 if number == errno.ENOENT else 126
+
+
+class InterruptedStartError(PerunError):
+    """A signal arrived before the program was started: it isn't. ``signal`` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name} before the program was started")
+        self.signal = number
+        self.exit_code = 128 + number
 
 
 class SamplerError(PerunError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from perun_like.config import OPTIONS, Settings, resolve
-from perun_like.errors import InputError
-from perun_like.launch.child import SignalGate, end_like, original_environ
+from perun_like.errors import InputError, InterruptedStartError
+from perun_like.launch.child import SignalGate, end_by, end_like, original_environ
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import assumptions
@@ -24,7 +24,6 @@ from perun_like.store.place import new_run_id
 if TYPE_CHECKING:
     from perun_like.model.node import DataNode
 
-_EXIT_CODES = {MonitorStatus.FILE_NOT_FOUND: 127, MonitorStatus.MPI_ERROR: 2}
 _PROGRAM = f"{__name__}.program"
 _NO_PROGRAM = "what shall be profiled? Give a SCRIPT, -m MODULE, or -- EXECUTABLE"
 
@@ -107,11 +106,14 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj, SignalGate())
     try:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
+    except InterruptedStartError as error:
+        monitor.close()
+        end_by(error.signal)
     finally:
         monitor.close()
     _show(monitor, status, tree, settings)
     if monitor.ending is None:
-        sys.exit(_EXIT_CODES.get(status, 1))
+        sys.exit(monitor.exit_code)
     end_like(monitor.ending)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from perun_like.errors import CannotExecuteError
+from perun_like.errors import CannotExecuteError, InterruptedStartError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -99,24 +99,38 @@ class Child:
             between fork and exec. ``Ending.max_rss_b`` can't be less.
 
     Raises:
-        CannotExecuteError: there is no such program, or it is not executable.
+        CannotExecuteError: there is no such program, it is not executable, or no process can be made.
+        InterruptedStartError: a signal to end came before.
     """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], gate: SignalGate) -> None:
         self._gate = gate
         self._die_with_parent = _prctl()
         path = find_executable(argv[0], environ)
+        if pending := signal.sigpending() & gate.relayed:
+            raise InterruptedStartError(min(pending))
         report_r, report_w = os.pipe()
         parent = os.getpid()
         self.start_ns = time.monotonic_ns()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError as error:  # a limit on processes, say
+            os.close(report_r)
+            os.close(report_w)
+            raise CannotExecuteError(argv[0], error.errno or errno.EAGAIN) from error
         if self.pid == 0:
             self._become(path, argv, environ, report_w, parent)
         os.close(report_w)
         self.floor_rss_b = self._confirm(argv[0], report_r)
 
     def wait(self) -> Ending:
-        """Wait until it ends, handing on the signals that were meant for it."""
+        """Wait until it ends, handing on the signals that were meant for it.
+
+        With other threads in this process nothing is handed on: the kernel gives a signal to any thread that doesn't
+        hold it back, SIGCHLD too, so that waiting for signals could wait for ever.
+        """
+        if not _alone():
+            return self._ending(*os.wait4(self.pid, 0)[1:])
         awaited = {*self._gate.relayed, signal.SIGCHLD}
         while (ending := self._reap()) is None:
             info = signal.sigwaitinfo(awaited)
@@ -139,8 +153,10 @@ class Child:
 
     def _reap(self) -> Ending | None:
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-        if not pid:
-            return None
+        return self._ending(status, usage) if pid else None
+
+    @staticmethod
+    def _ending(status: int, usage: resource.struct_rusage) -> Ending:
         return Ending(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, time.monotonic_ns())
 
     def _become(self, path: str, argv: Sequence[str], environ: Mapping[str, str], report_w: int, parent: int) -> None:
@@ -167,6 +183,16 @@ class Child:
             os.waitpid(self.pid, 0)
             raise CannotExecuteError(program, numbers[-1] if numbers else errno.EAGAIN)
         return int(numbers[0]) * 1024
+
+
+def _alone() -> bool:
+    """Whether this process has a single thread."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        import threading
+
+        return threading.active_count() == 1
 
 
 def find_executable(program: str, environ: Mapping[str, str]) -> str:
@@ -207,16 +233,21 @@ def _prctl() -> Callable[[int, int], int]:
 
 def end_like(ending: Ending) -> NoReturn:
     """End this process as the child ended: with its exit code, or by its signal and without a second core dump."""
-    if ending.signal is None:
-        # Not sys.exit: taking down an interpreter that has numpy and h5py loaded takes 10 ms, in which nothing is done.
-        os._exit(ending.exit_code or 0)
+    if ending.signal is not None:
+        end_by(ending.signal)
+    # Not sys.exit: taking down an interpreter that has numpy and h5py loaded takes 10 ms, in which nothing is done.
+    os._exit(ending.exit_code or 0)
+
+
+def end_by(number: int) -> NoReturn:
+    """End this process by a signal, without a core dump."""
     _prctl()(_PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if ending.signal not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(ending.signal, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {ending.signal})
-    os.kill(os.getpid(), ending.signal)
-    os._exit(128 + ending.signal)  # a signal whose default is to be ignored
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # a signal whose default is to be ignored
 
 
 def original_environ() -> dict[str, str]:

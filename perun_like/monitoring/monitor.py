@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perun_like.config import Settings
-from perun_like.errors import CannotExecuteError, InputError, PerunError, SamplerError
+from perun_like.errors import CannotExecuteError, InputError, InterruptedStartError, PerunError, SamplerError
 from perun_like.launch.child import Child, Ending, SignalGate
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
@@ -46,6 +46,7 @@ class PerunMonitor:
         queue: The sampler's reports.
         perunSP: The sampling process.
         problem: What went wrong, for people; None while nothing did.
+        exit_code: What a command should end with if nothing was run.
         ending: How the program ended; None until it has.
         path: The results file; None until it has been written.
     """
@@ -76,6 +77,7 @@ class PerunMonitor:
         self._early_sampler = sampler
         self.perunSP: SamplerProcess | None = None
         self.problem: str | None = None
+        self.exit_code = 1
         self.ending: Ending | None = None
         self.path: str | None = None
 
@@ -92,7 +94,9 @@ class PerunMonitor:
 
         Raises:
             InputError: the results can't be filed under this id or in this directory. Nothing was run.
+            InterruptedStartError: a signal to end came before the program was started.
         """
+        self.problem = self.path = self.ending = None
         try:
             self._comm.check()
         except InputError as error:
@@ -118,7 +122,7 @@ class PerunMonitor:
             remove_directory(self._local)
 
     def _failed(self, status: MonitorStatus, error: PerunError) -> tuple[MonitorStatus, None, None]:
-        self.status, self.problem = status, str(error)
+        self.status, self.problem, self.exit_code = status, str(error), error.exit_code
         return status, None, None
 
     def _unrecorded(self, gate: SignalGate) -> tuple[MonitorStatus, None, int]:
@@ -131,7 +135,7 @@ class PerunMonitor:
         try:
             self._start_sampler(place, run_id)
             process, ending = self._watch(self._watched_environ(), gate)
-        except CannotExecuteError:
+        except (CannotExecuteError, InterruptedStartError):
             self._stop_sampler(None)
             place.release()
             raise
@@ -246,6 +250,8 @@ class PerunMonitor:
                 f"the results could not be saved: {error if known else format_exc()}; "
                 f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
             )
+            self._local = None  # if the sampler was killed, its newest samples are only there
+            place.unlock()
             return tree
         self.path = place.path
         return tree

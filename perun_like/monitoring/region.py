@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from functools import wraps
@@ -40,18 +40,18 @@ class Region:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._ends: list[End | None] = []
+        self._ends: dict[int, list[End | None]] = {}  # by thread: an object may be shared
 
     def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
-        self._ends.append(_begin(self.name))
+        self._ends.setdefault(get_ident(), []).append(_begin(self.name))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Mark its end, however the block ends."""
-        end = self._ends.pop()
+        end = self._ends[get_ident()].pop()
         if end is not None:
             end[0].words[end[1]] = monotonic_ns()
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from perun_like.analysis.tree import analyse
-from perun_like.errors import FileError, PerunError
+from perun_like.errors import FileError
 from perun_like.model.node import DataNode
 from perun_like.model.recording import HostRecording, Process, Recording
 from perun_like.monitoring.metadata import assumptions
 from perun_like.sampling.host import clocks, host_facts
+from perun_like.sampling.local import remove_directory
 from perun_like.sensing.contract import Missing
-from perun_like.store.assembly import assemble
+from perun_like.store.assembly import assemble, local_directories
 from perun_like.store.place import RunPlace
 from perun_like.store.writer import write
 
@@ -60,12 +59,16 @@ def recover(parts: str) -> tuple[DataNode, str]:
     Raises:
         PerunError: the run still goes on, there is nothing to recover, or the file can't be written.
     """
-    parts = os.path.normpath(parts)
     place = RunPlace.of_parts(parts)
-    _refuse_while_running(parts)
-    recording = assemble(parts)
-    tree = result_of(recording)
-    save(recording, tree, place)
+    try:
+        recording = assemble(place.parts)
+        tree = result_of(recording)
+        left_behind = local_directories(place.parts)
+        save(recording, tree, place)
+    finally:
+        place.unlock()
+    for directory in left_behind:
+        remove_directory(directory)
     return tree, place.path
 
 
@@ -82,13 +85,3 @@ def _without_samples(run: Mapping[str, Any], process: Process, reason: str) -> R
         processes=(process,),
         metadata=run["metadata"],
     )
-
-
-def _refuse_while_running(parts: str) -> None:
-    """A sampler holds a lock on its part for as long as it lives."""
-    for name in os.listdir(parts):
-        with open(os.path.join(parts, name), "rb") as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PerunError(f"{parts} is still being written: wait until its program has ended") from None

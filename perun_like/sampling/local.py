@@ -16,8 +16,7 @@ def make_local_directory(token: str, rank: int = 0) -> str:
     Raises:
         OSError: it can't be created, or another user owns the place.
     """
-    root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - private
-    ours = os.path.join(root, f"perun-{os.getuid()}")
+    ours = _ours()
     with contextlib.suppress(FileExistsError):
         os.mkdir(ours, 0o700)
     status = os.lstat(ours)
@@ -27,6 +26,16 @@ def make_local_directory(token: str, rank: int = 0) -> str:
     os.mkdir(path, 0o700)
     os.mkdir(marks_directory(path, rank), 0o700)
     return path
+
+
+def is_local_directory(path: str) -> bool:
+    """Whether a path, of untrusted origin, can be that of a run's directory on this host."""
+    return os.path.dirname(path) == _ours() and os.path.normpath(path) == path and os.path.isdir(path)
+
+
+def _ours() -> str:
+    root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - private
+    return os.path.join(root, f"perun-{os.getuid()}")
 
 
 def remove_directory(path: str) -> None:

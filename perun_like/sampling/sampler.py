@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable, Container, Mapping
+from functools import partial
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from perun_like.errors import SamplerError
 from perun_like.sampling import marks
@@ -20,9 +22,12 @@ from perun_like.sampling.protocol import Connection, Message
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
-from perun_like.sensing.contract import Backend, Context, Missing, Sensor
+from perun_like.sensing.contract import MEASURED, Backend, Context, Missing, Sensor
 from perun_like.sensing.overlap import covered_estimates
 from perun_like.units import NS_PER_S
+
+T = TypeVar("T")
+Found = tuple[Backend, tuple[Sensor, ...]]
 
 PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
 MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
@@ -38,28 +43,30 @@ class Sampler:
         self._context = Context(run_token=order["run_token"], environ=os.environ, **order["context"])
         self._part = Part(order["part"])
         self._missing: list[Missing] = []
-        self._sweepers: list[Sweeper] = []
+        self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
+        self._next_stream = 0
         header = {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()}
         self._part.write_json(HEADER, header)
 
     def prepare(self) -> None:
         """Find what can be read and open it."""
-        found = self._find_all()
-        # An estimate of what is measured would only cost time.
-        superfluous = covered_estimates([sensor for _, sensors in found for sensor in sensors])
-        for backend, sensors in found:
-            assigned = self._order["assigned"].get(backend.name)
-            wanted = [s for s in sensors if s.id not in superfluous and (assigned is None or s.id in assigned)]
-            if wanted:
-                self._open(backend, wanted)
+        specs = self._order["backends"]
+        found = self._unique(self._in_threads({name: partial(self._find, name) for name in specs}))
+        measured = {name: what for name, what in found.items() if any(s.provenance == MEASURED for s in what[1])}
+        self._open_all(measured)
+        # An estimate of what is really measured would only cost time.
+        opened = [sensor for sweeper in self._sweepers.values() for sensor in sweeper.sensors]
+        estimated = {name: what for name, what in found.items() if name not in measured}
+        superfluous = covered_estimates([*opened, *(s for _, sensors in estimated.values() for s in sensors)])
+        self._open_all(estimated, superfluous)
         self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
 
     def start(self) -> None:
         """Sweep everything once; return when that is done."""
-        for sweeper in self._sweepers:
+        for sweeper in self._sweepers.values():
             sweeper.start()
         deadline = time.monotonic() + PREPARE_TIMEOUT_S
-        for sweeper in self._sweepers:
+        for sweeper in self._sweepers.values():
             sweeper.first_sweep.wait(max(0.0, deadline - time.monotonic()))
 
     def watch(self, process: dict[str, Any]) -> None:
@@ -69,16 +76,16 @@ class Sampler:
 
     def stop(self, stop_ns: int) -> None:
         """Sweep everything a last time."""
-        for sweeper in self._sweepers:
+        for sweeper in self._sweepers.values():
             sweeper.stop(stop_ns)
         deadline = time.monotonic() + LAST_SWEEP_TIMEOUT_S
-        for sweeper in self._sweepers:
+        for sweeper in self._sweepers.values():
             if not sweeper.join(max(0.0, deadline - time.monotonic())):
                 sweeper.failure = f"a read did not return within {LAST_SWEEP_TIMEOUT_S:g} s"
 
     def move(self) -> None:
         """Bring the newest samples from this host's memory to the run's directory."""
-        for stream, sweeper in enumerate(self._sweepers):
+        for stream, sweeper in self._sweepers.items():
             self._part.move(stream, sweeper.tail)
 
     def sync(self) -> None:
@@ -98,10 +105,16 @@ class Sampler:
         remove_directory(self._local)
         return stats
 
-    def _find_all(self) -> list[tuple[Backend, tuple[Sensor, ...]]]:
-        found: dict[str, tuple[Backend, tuple[Sensor, ...]]] = {}
-        names = self._order["backends"]
-        threads = {name: Thread(target=self._find, args=(name, found), daemon=True) for name in names}
+    def _in_threads(self, jobs: Mapping[str, Callable[[], T | None]]) -> dict[str, T]:
+        """Do something for each backend, so that one that takes its time holds up the others for 2 s at most."""
+        done: dict[str, T] = {}
+
+        def work(name: str) -> None:
+            result = jobs[name]()
+            if result is not None:
+                done[name] = result
+
+        threads = {name: Thread(target=work, args=(name,), daemon=True) for name in jobs}
         for thread in threads.values():
             thread.start()
         deadline = time.monotonic() + PREPARE_TIMEOUT_S
@@ -110,49 +123,59 @@ class Sampler:
             if thread.is_alive():
                 reason = f"the backend was not ready within {PREPARE_TIMEOUT_S:g} s"
                 self._missing.append(Missing(name, "all sensors", reason))
-        return self._without_repeated_ids([found[name] for name in threads if name in found])
+        return {name: done[name] for name in jobs if name in done and not threads[name].is_alive()}
 
-    def _without_repeated_ids(
-        self, found: list[tuple[Backend, tuple[Sensor, ...]]]
-    ) -> list[tuple[Backend, tuple[Sensor, ...]]]:
+    def _find(self, name: str) -> Found | None:
+        result = discovery.find_all({name: self._order["backends"][name]}, self._context)
+        self._missing.extend(result.missing)
+        return (result.backends[name], result.sensors[name]) if name in result.backends else None
+
+    def _unique(self, found: dict[str, Found]) -> dict[str, Found]:
+        """Without the sensors whose ids another backend has already."""
         taken: set[str] = set()
-        unique: list[tuple[Backend, tuple[Sensor, ...]]] = []
-        for backend, sensors in found:
+        unique: dict[str, Found] = {}
+        for name, (backend, sensors) in found.items():
             repeated = [sensor.id for sensor in sensors if sensor.id in taken]
             if repeated:
-                self._missing.append(Missing(backend.name, ", ".join(repeated), "another backend has these ids"))
-            unique.append((backend, tuple(sensor for sensor in sensors if sensor.id not in taken)))
+                self._missing.append(Missing(name, ", ".join(repeated), "another backend has these ids"))
+            unique[name] = (backend, tuple(sensor for sensor in sensors if sensor.id not in taken))
             taken.update(sensor.id for sensor in sensors)
         return unique
 
-    def _find(self, name: str, found: dict[str, tuple[Backend, tuple[Sensor, ...]]]) -> None:
-        result = discovery.find_all({name: self._order["backends"][name]}, self._context)
-        self._missing.extend(result.missing)
-        if name in result.backends:
-            found[name] = (result.backends[name], result.sensors[name])
+    def _open_all(self, found: dict[str, Found], unwanted: Container[str] = ()) -> None:
+        jobs: dict[str, Callable[[], Sweeper | None]] = {}
+        streams: dict[str, int] = {}
+        for name, (backend, sensors) in found.items():
+            assigned = self._order["assigned"].get(name)
+            wanted = [s for s in sensors if s.id not in unwanted and (assigned is None or s.id in assigned)]
+            if wanted:
+                streams[name] = self._next_stream + len(streams)
+                jobs[name] = partial(self._open, backend, wanted, streams[name])
+        for name, sweeper in self._in_threads(jobs).items():
+            self._sweepers[streams[name]] = sweeper
+            sensors_data = [sensor._asdict() for sensor in sweeper.sensors]
+            facts = {"backend": name, "period_ns": sweeper.period_ns, "sensors": sensors_data}
+            self._part.write_json(STREAM, facts, streams[name])
+        self._next_stream += len(streams)
 
-    def _open(self, backend: Backend, sensors: list[Sensor]) -> None:
-        stream = len(self._sweepers)
+    def _open(self, backend: Backend, sensors: list[Sensor], stream: int) -> Sweeper | None:
         period_ns = max(self._order["period_ns"], backend.min_period_ns)
         rows = int((MOVE_PERIOD_S + 5) * NS_PER_S / period_ns) + 8
         try:
             tail = Tail(os.path.join(self._local, f"tail-{stream}"), len(sensors), rows)
-            sweeper = Sweeper(backend, sensors, self._context, period_ns, tail)
+            return Sweeper(backend, sensors, self._context, period_ns, tail)
         except Exception as error:  # noqa: BLE001 - a stranger's backend is reported, never fatal
             self._missing.append(Missing(backend.name, "all sensors", f"{type(error).__name__}: {error}"))
-            return
-        self._sweepers.append(sweeper)
-        facts = {"backend": backend.name, "period_ns": period_ns, "sensors": [sensor._asdict() for sensor in sensors]}
-        self._part.write_json(STREAM, facts, stream)
+            return None
 
     def _stats(self) -> dict[str, Any]:
         return {
             "cpu_s": time.process_time(),
             "max_rss_b": peak_memory_b(),
-            "missed_ticks": sum(sweeper.missed for sweeper in self._sweepers),
-            "dropped_sweeps": sum(sweeper.dropped for sweeper in self._sweepers),
-            "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers), default=0),
-            "failures": {s.sensors[0].backend: s.failure for s in self._sweepers if s.failure is not None},
+            "missed_ticks": sum(sweeper.missed for sweeper in self._sweepers.values()),
+            "dropped_sweeps": sum(sweeper.dropped for sweeper in self._sweepers.values()),
+            "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers.values()), default=0),
+            "failures": {s.sensors[0].backend: s.failure for s in self._sweepers.values() if s.failure is not None},
         }
 
 
@@ -169,8 +192,9 @@ def serve(connection: Connection) -> None:
                 sampler.close("the profiler was killed")
             return
         if message is None and sampler is not None:
-            sampler.move()
-            sampler.sync()
+            with contextlib.suppress(OSError):  # a full disk may have room again; until then the tails keep the samples
+                sampler.move()
+                sampler.sync()
         if message is None:
             next_move = time.monotonic() + MOVE_PERIOD_S
             continue

@@ -185,8 +185,13 @@ class Part:
         head = _FRAME.pack(_FRAME_MAGIC, kind, stream, 0, sequence, len(payload))
         crc = zlib.crc32(payload, zlib.crc32(head))
         frame = memoryview(_FRAME.pack(_FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload)
-        while frame:
-            frame = frame[os.write(self._fd, frame) :]
+        end = os.fstat(self._fd).st_size
+        try:
+            while frame:
+                frame = frame[os.write(self._fd, frame) :]
+        except OSError:
+            os.ftruncate(self._fd, end)  # a torn frame would hide all that come after it
+            raise
 
     def write_json(self, kind: int, content: dict[str, Any], stream: int = 0) -> None:
         """Append one frame that holds a JSON object."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import time
 from collections.abc import Sequence
 from threading import Event, Thread
@@ -10,6 +11,8 @@ from threading import Event, Thread
 from perun_like.sampling.spool import Tail
 from perun_like.sensing.contract import Backend, Context, Reader, Sensor
 from perun_like.units import NS_PER_S
+
+_RAISED_IN_A_ROW = 20  # a backend that does nothing but raise is given up
 
 
 class Sweeper:
@@ -38,6 +41,8 @@ class Sweeper:
         self._running = _thread.allocate_lock()
         self._running.acquire()
         self._stop_ns = 0
+        self._raised = 0
+        self._nothing = [None] * len(self.sensors)
         self._thread = Thread(target=self._run, name=backend.name, daemon=True)
 
     def start(self) -> None:
@@ -62,11 +67,12 @@ class Sweeper:
             self._follow_grid(time.monotonic_ns())
             self._wait_until_settled()
             self._sweep()
-            self._reader.close()
         except Exception as error:  # noqa: BLE001 - runs strangers' backends: one that raises ends alone
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             self.first_sweep.set()
+            with contextlib.suppress(Exception):
+                self._reader.close()
 
     def _follow_grid(self, origin_ns: int) -> None:
         period, now, ended = self.period_ns, time.monotonic_ns, self._running.acquire
@@ -86,7 +92,14 @@ class Sweeper:
 
     def _sweep(self) -> None:
         t0_ns = time.monotonic_ns()
-        values = self._reader.read()
+        try:
+            values = self._reader.read()
+            self._raised = 0
+        except Exception:  # a stranger's backend: the sweep has failed, the next may not
+            self._raised += 1
+            if self._raised > _RAISED_IN_A_ROW:
+                raise
+            values = self._nothing
         t1_ns = time.monotonic_ns()
         if not self.tail.append(t0_ns, t1_ns, values):
             self.dropped += 1

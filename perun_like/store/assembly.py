@@ -16,6 +16,7 @@ import numpy as np
 from perun_like.errors import FileError
 from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Stream
 from perun_like.sampling import marks, spool
+from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.spool import Frame
 from perun_like.sensing.contract import Missing, Sensor
 
@@ -46,6 +47,11 @@ def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Re
         processes=processes,
         metadata={**run["metadata"], **(metadata or {})},
     )
+
+
+def local_directories(parts_directory: str) -> list[str]:
+    """Host-local directories that killed samplers of this host left, and that the recording has the contents of."""
+    return [part.left_behind for part in map(_Part, _parts(parts_directory)) if part.left_behind is not None]
 
 
 def _parts(directory: str) -> list[str]:
@@ -79,7 +85,9 @@ class _Part:
         self._notes = self._json(spool.NOTE)
         footers = self._json(spool.FOOTER)
         self._footer: dict[str, Any] | None = footers[0] if footers else None
-        if self._footer is None:
+        self.left_behind: str | None = None
+        if self._footer is None and is_local_directory(header["local"]):
+            self.left_behind = header["local"]
             self._add_leftovers(header["local"])
         self._streams = [self._stream(frame) for frame in self._frames if frame.kind == spool.STREAM]
 
@@ -89,7 +97,11 @@ class _Part:
         for note in self._notes:
             if "process" in note:
                 heard[note["process"]["pid"]] = note["process"]
-        return [Process(**{"stop_ns": self._last_ns(), **facts}) for facts in heard.values()]
+        last_ns = self._last_ns()
+        return [
+            Process(**{"stop_ns": max(last_ns, facts["start_ns"]), **facts})  # cut before a sweep: it had just begun
+            for facts in heard.values()
+        ]
 
     def recording(self, stop_ns: int) -> HostRecording:
         """The host's share of the run."""

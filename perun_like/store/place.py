@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from perun_like.errors import InputError
+from perun_like.errors import InputError, PerunError
 from perun_like.sampling.local import remove_directory
 
 PARTS_SUFFIX = ".parts"
@@ -24,10 +26,12 @@ class RunPlace:
     Attributes:
         path: The results file.
         parts: The directory of the parts while the run goes on.
+        lock: A descriptor that keeps ``recover`` away while we live; -1 where the file system has no locks.
     """
 
     path: str
     parts: str
+    lock: int = -1
 
     @classmethod
     def claim(cls, output: str, name: str, run_id: str) -> RunPlace:
@@ -50,18 +54,23 @@ class RunPlace:
         if os.path.exists(place.path):
             os.rmdir(place.parts)
             raise InputError(_taken(run_id, place.path))
-        return place
+        return replace(place, lock=_lock(place.parts))
 
     @classmethod
     def of_parts(cls, parts: str) -> RunPlace:
-        """The place whose parts are in a directory.
+        """The place whose parts are in a directory, to assemble them.
 
         Raises:
             InputError: this is not the directory of a run's parts.
+            PerunError: a monitor or a sampler of the run still lives.
         """
+        parts = os.path.normpath(parts)
         if not parts.endswith(PARTS_SUFFIX) or not os.path.isdir(parts):
             raise InputError(f"{parts} is not the {PARTS_SUFFIX} directory of a run that was cut short")
-        return cls(parts[: -len(PARTS_SUFFIX)] + ".h5", parts)
+        for name in os.listdir(parts):  # a sampler holds a lock on its part for as long as it lives
+            if (lock := _lock(os.path.join(parts, name))) >= 0:
+                os.close(lock)
+        return cls(parts[: -len(PARTS_SUFFIX)] + ".h5", parts, _lock(parts))
 
     def part(self, host: str) -> str:
         """The file of one host's part."""
@@ -70,6 +79,32 @@ class RunPlace:
     def release(self) -> None:
         """Remove the parts: they have become the results file, or nothing was recorded."""
         remove_directory(self.parts)
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Let others at the parts: we are done with them, whether they have become a file or not."""
+        with contextlib.suppress(OSError):  # -1, or closed before
+            os.close(self.lock)
+
+
+def _lock(path: str) -> int:
+    """Lock a file or directory for as long as the descriptor is open; -1 if this file system can't.
+
+    Raises:
+        PerunError: somebody else has it locked.
+    """
+    fd = -1
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise PerunError(f"{path} is still being written: wait until its program has ended") from None
+    except OSError:
+        if fd >= 0:
+            os.close(fd)
+        return -1
+    return fd
 
 
 def _taken(run_id: str, path: str) -> str:

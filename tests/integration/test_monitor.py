@@ -163,6 +163,15 @@ def test_a_monitor_can_run_its_application_again(monitor: Monitor) -> None:
         assert tree.find(NodeType.MULTI_RUN)[0].id == run_id
 
 
+def test_a_failure_is_forgotten_at_the_next_run(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = monitor()
+    with monkeypatch.context() as broken:
+        broken.setattr("perun_like.sampling.process._BOOT", "raise SystemExit('broken')")
+        assert m.run_application("1")[0] is MonitorStatus.SP_ERROR
+    assert m.run_application("2")[0] is MonitorStatus.PROCESSING
+    assert m.problem is None
+
+
 def test_signals_pass_again_after_a_run(monitor: Monitor) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     monitor().run_application("1")

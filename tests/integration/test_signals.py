@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -17,6 +18,8 @@ from conftest import PERUN, Run
 
 import perun_like
 from perun_like.model.node import NodeType
+from perun_like.sampling.spool import frames
+from perun_like.store.reader import read_recording
 
 Script = Callable[[str], str]
 WAITS = "import signal, sys; print('ready', flush=True); signal.pause()\n"
@@ -161,9 +164,38 @@ def test_killing_everything_leaves_readable_parts(started: Callable[..., Any], p
         child.kill()
         process.kill()
         process.wait()
+    local = local_directory(tmp_path / "perun_results/script/cut.parts")
+    assert local.is_dir()
     assert perun("recover", "perun_results/script/cut.parts").returncode == 0
     (run,) = result_in(tmp_path).find(NodeType.RUN)
     assert [region.name for region in run.regions] == ["r"]
+    assert not local.exists()
+
+
+def local_directory(parts: Path) -> Path:
+    """Where a sampler kept its newest samples, from its part."""
+    (part,) = parts.glob("*.part")
+    return Path(json.loads(next(frames(str(part))).payload)["local"])
+
+
+def test_a_full_disk_and_a_killed_sampler_lose_nothing(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
+    # The directory of results is replaced by a file while the program runs: nothing can be saved there any more.
+    source = (
+        "import os, signal, sys\nos.rename('perun_results/script', 'aside')\n"
+        "open('perun_results/script', 'w').close()\n"
+        "signal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n"
+    )
+    with started(source + WAITS, "--run-id", "cut") as process:
+        child, sampler = children_of(process)
+        sampler.kill()
+        child.send_signal(signal.SIGUSR1)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "could not be saved" in said
+    recovered = perun("recover", "aside/cut.parts")
+    assert recovered.returncode == 0, recovered.stderr
+    recording = read_recording(str(tmp_path / "aside/cut.h5"))
+    assert sum(len(stream.t0_ns) for stream in recording.hosts[0].streams) > 0
 
 
 def test_a_run_in_progress_is_not_recovered(started: Callable[..., Any], perun: Run) -> None:
