@@ -79,6 +79,8 @@ def _anyone_may_write(directory: str) -> bool:
 
 
 def _values(path: str) -> dict[str, Any] | None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        return None  # a directory, or a pipe that nobody writes to
     try:
         with open(path, "rb") as file:
             content = file.read()

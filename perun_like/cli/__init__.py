@@ -15,8 +15,9 @@ def main() -> None:
     """Entry point of ``perun-like``."""
     gc.disable()  # a command ends before its garbage matters; collecting would add 6 ms to its imports
     hold_standard_streams()
-    sampler = _early_sampler()
+    sampler = None
     try:
+        sampler = _early_sampler()
         sys.exit(_run(sampler))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -42,6 +43,9 @@ def _run(sampler: SamplerProcess | None) -> int:
     except PerunError as error:
         click.echo(f"perun-like: {error}", err=True)
         return error.exit_code
+    except OSError as error:  # standard output is full, a directory is gone
+        click.echo(f"perun-like: {error}", err=True)
+        return 1
     return 0
 
 
@@ -57,7 +61,7 @@ def _early_sampler() -> SamplerProcess | None:
 
     try:
         return SamplerProcess(os.environ)
-    except SamplerError:
+    except (SamplerError, OSError):
         return None  # the monitor tries again, and tells
 
 

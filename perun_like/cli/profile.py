@@ -97,10 +97,11 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     program: Program | None = ctx.meta[_PROGRAM]
     if program is None:
         raise click.UsageError(_NO_PROGRAM, ctx)
-    settings = resolve(os.getcwd(), os.environ, options)
+    settings = resolve(_directory(), os.environ, options)
     assumptions(asdict(settings))  # an unknown place is told now, not when the program has run
     _check_writable(settings.json)
     environ = original_environ()
+    _quiet_libraries()
     application = _application(program, environ, settings)
     backends = select(backend_specs(sys.path), settings.backend)
     monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj, SignalGate())
@@ -115,6 +116,24 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     if monitor.ending is None:
         sys.exit(monitor.exit_code)
     end_like(monitor.ending)
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"  # deleted: it can't hold settings; whether results can be written is found out soon
+
+
+def _quiet_libraries() -> None:
+    """Keep what is set for the program from reaching the libraries that save the results in this process.
+
+    A virtual object layer or driver that HDF5 can't load here would crash us; threads for linear algebra that never
+    happens would cost time and memory.
+    """
+    for name in ("HDF5_VOL_CONNECTOR", "HDF5_DRIVER"):
+        os.environ.pop(name, None)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def _application(program: Program, environ: dict[str, str], settings: Settings) -> Application:

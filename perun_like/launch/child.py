@@ -152,8 +152,25 @@ class Child:
         return ending
 
     def _reap(self) -> Ending | None:
-        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG | os.WUNTRACED)
+        if pid and os.WIFSTOPPED(status):
+            self._stop_too()
+            return None
         return self._ending(status, usage) if pid else None
+
+    def _stop_too(self) -> None:
+        """Stop with a program that has stopped itself, so that whoever controls the job sees it; go on with it too."""
+        if self._is_stopped():  # else it has been continued in the meantime, with us
+            os.kill(os.getpid(), signal.SIGSTOP)
+            if self._is_stopped():
+                os.kill(self.pid, signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] == b"T"
+        except OSError:
+            return False  # not Linux: as under time(1)
 
     @staticmethod
     def _ending(status: int, usage: resource.struct_rusage) -> Ending:

@@ -58,7 +58,7 @@ class Application:
     ) -> Application:
         """A module, as ``python -m`` runs it."""
         interpreter = find_interpreter(environ, python)
-        return cls(module, (interpreter, "-m", module, *args), environ, interpreter)
+        return cls(_file_name(module), (interpreter, "-m", module, *args), environ, interpreter)
 
     @classmethod
     def executable(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
@@ -103,6 +103,8 @@ def _foreign_kind(path: str) -> str | None:
     """What a file is if Python can't run it; None if it may."""
     if os.path.isdir(path):
         return None if os.path.exists(os.path.join(path, "__main__.py")) else "a directory without __main__.py"
+    if not os.path.isfile(path):
+        return None  # a pipe gives what it has once, and to Python
     try:
         with open(path, "rb") as file:
             start = file.read(4096)
@@ -129,4 +131,10 @@ def _stem(path: str) -> str:
     if path == "-":
         return "stdin"
     name = os.path.basename(os.path.abspath(path))
-    return (name[:-3] if name.endswith(".py") else name).lstrip(".") or "program"
+    return _file_name(name[:-3] if name.endswith(".py") else name)
+
+
+def _file_name(name: str) -> str:
+    """A name that can be a directory's, whatever it was made from."""
+    kept = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name).strip().lstrip(".")
+    return kept.encode(errors="replace")[:100].decode(errors="ignore") or "program"

@@ -231,8 +231,6 @@ class PerunMonitor:
 
     def _process(self, place: RunPlace, run_id: str, process: dict[str, Any]) -> DataNode | None:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
-        # Threads for linear algebra that never happens would cost time and memory on a large host.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         tree = None
         try:
             from perun_like.monitoring import results  # numpy and h5py: imported while the sampler completes its part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sys
@@ -23,6 +24,8 @@ def open_output(path: str) -> Generator[BinaryIO]:
         OSError: it can't be written; an existing file is as it was.
     """
     if path == STANDARD_OUTPUT:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif _is_special(path):

@@ -3,11 +3,14 @@
 Each process of the application that enters a region writes files of its own into the run's host-local directory, whose
 path it inherits in ``PERUN_RUN``:
 
-* ``marks-<pid>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
+* ``marks-<id>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
   ``stop`` of 0 is a call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other
   bits are the number of the region's name. Rows never used have ``start`` 0.
-* ``names-<pid>``: lines, counted from 0: a JSON string is the name of the region with the line's number; an object
+* ``names-<id>``: lines, counted from 0: a JSON string is the name of the region with the line's number; an object
   says how many calls of which regions found no more room in the marks.
+
+The id begins with the pid and ends at random: a program that execs another, and processes of different pid namespaces,
+have the same pid and marks of their own.
 
 Mapped memory is the kernel's from the moment it is stored: however the process dies, its marks are there.
 """
@@ -65,9 +68,8 @@ class Marks:
         self._lost: dict[str, int] = {}
         self._lock = allocate_lock()
         self._torn = False  # whether the last line lacks its end, for want of room
-        # An earlier program of this very process (exec) may have left files.
-        self._next_number = len(_entries(directory, os.getpid()))
-        self._next_file = _first_free(directory, os.getpid())
+        self._id = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._next_number = self._next_file = 0
         self.files = [self._open_file()]
 
     def number(self, name: str) -> int | None:
@@ -109,7 +111,7 @@ class Marks:
             return self.files[-1] is not full
 
     def _open_file(self) -> MarksFile:
-        file = MarksFile(os.path.join(self.directory, f"marks-{os.getpid()}-{self._next_file}"))
+        file = MarksFile(os.path.join(self.directory, f"marks-{self._id}-{self._next_file}"))
         self._next_file += 1
         return file
 
@@ -122,7 +124,7 @@ class Marks:
 
     def _append(self, entry: str | dict[str, int]) -> bool:
         """Add a line to this process's names, in one write so that lines of threads never mix."""
-        path = os.path.join(self.directory, f"names-{os.getpid()}")
+        path = os.path.join(self.directory, f"names-{self._id}")
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -148,12 +150,17 @@ class Marks:
 
 def collect(directory: str, rank: int) -> list[tuple[dict[str, Any], bytes]]:
     """Everything that was marked in a rank's directory: for each process its facts and its rows."""
-    pids = sorted(int(name[6:]) for name in os.listdir(directory) if name.startswith("names-"))
-    return [({"pid": pid, "rank": rank, **_names(directory, pid)}, _rows(directory, pid)) for pid in pids]
+    found: list[tuple[dict[str, Any], bytes]] = []
+    for id_ in sorted(name[6:] for name in os.listdir(directory) if name.startswith("names-")):
+        pid = id_.partition("-")[0]
+        if pid.isdigit():
+            facts = {"pid": int(pid), "rank": rank, **_names(directory, id_)}
+            found.append((facts, _rows(directory, id_)))
+    return found
 
 
-def _names(directory: str, pid: int) -> dict[str, Any]:
-    entries = _entries(directory, pid)
+def _names(directory: str, id_: str) -> dict[str, Any]:
+    entries = _entries(directory, id_)
     lost: dict[str, int] = {}
     for entry in entries:
         if isinstance(entry, dict):
@@ -161,9 +168,9 @@ def _names(directory: str, pid: int) -> dict[str, Any]:
     return {"names": [entry if isinstance(entry, str) else "" for entry in entries], "lost": lost}
 
 
-def _entries(directory: str, pid: int) -> list[str | dict[str, int]]:
+def _entries(directory: str, id_: str) -> list[str | dict[str, int]]:
     try:
-        with open(os.path.join(directory, f"names-{pid}"), "rb") as file:
+        with open(os.path.join(directory, f"names-{id_}"), "rb") as file:
             # A line without its newline was torn by a kill.
             return [_entry(line) for line in file if line.endswith(b"\n")]
     except FileNotFoundError:
@@ -179,16 +186,11 @@ def _entry(line: bytes) -> str | dict[str, int]:
     return found if isinstance(found, (str, dict)) else ""
 
 
-def _first_free(directory: str, pid: int) -> int:
-    numbers = range(MAX_FILES)
-    return next((n for n in numbers if not os.path.exists(os.path.join(directory, f"marks-{pid}-{n}"))), MAX_FILES)
-
-
-def _rows(directory: str, pid: int) -> bytes:
+def _rows(directory: str, id_: str) -> bytes:
     rows = bytearray()
     for number in range(MAX_FILES):
         try:
-            with open(os.path.join(directory, f"marks-{pid}-{number}"), "rb") as file:
+            with open(os.path.join(directory, f"marks-{id_}-{number}"), "rb") as file:
                 used = file.read().rstrip(b"\0")
         except FileNotFoundError:
             break

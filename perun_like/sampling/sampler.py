@@ -96,9 +96,9 @@ class Sampler:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
         self.move()
         for rank in sorted(name for name in os.listdir(self._local) if name.isdigit()):
-            for facts, rows in marks.collect(os.path.join(self._local, rank), int(rank)):
-                self._part.write_json(NOTE, {"marks": facts})
-                self._part.write(MARKS, rows, sequence=facts["pid"])
+            for number, (facts, rows) in enumerate(marks.collect(os.path.join(self._local, rank), int(rank))):
+                self._part.write_json(NOTE, {"marks": facts, "number": number})
+                self._part.write(MARKS, rows, stream=int(rank), sequence=number)
         stats = self._stats()
         self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut})
         self._part.close()

@@ -214,19 +214,30 @@ class Part:
 
 
 def frames(path: str) -> Iterator[Frame]:
-    """The frames of a part file, up to its end or to the first that is torn or damaged.
+    """The good frames of a part file.
 
-    A sampler that was killed leaves a torn last frame; everything before it is good.
+    A sampler that was killed leaves a torn last frame, and a disk may damage any: those are passed over.
     """
     with open(path, "rb") as file:
-        left = os.fstat(file.fileno()).st_size
-        while left >= _FRAME.size:
-            magic, kind, stream, crc, sequence, length = _FRAME.unpack(file.read(_FRAME.size))
-            left -= _FRAME.size + length
-            if magic != _FRAME_MAGIC or left < 0:
-                return
-            payload = file.read(length)
-            head = _FRAME.pack(magic, kind, stream, 0, sequence, length)
-            if zlib.crc32(payload, zlib.crc32(head)) != crc:
-                return
-            yield Frame(kind, stream, sequence, payload)
+        if not os.fstat(file.fileno()).st_size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            at = content.find(_FRAME_MAGIC)
+            while at >= 0:
+                frame = _frame_at(content, at)
+                if frame is not None:
+                    yield frame
+                end = at + 1 if frame is None else at + _FRAME.size + len(frame.payload)
+                at = content.find(_FRAME_MAGIC, end)
+
+
+def _frame_at(content: mmap.mmap, at: int) -> Frame | None:
+    """The frame at a place; None if what is there is torn, damaged or no frame."""
+    if at + _FRAME.size > len(content):
+        return None
+    magic, kind, stream, crc, sequence, length = _FRAME.unpack_from(content, at)
+    if at + _FRAME.size + length > len(content):
+        return None
+    payload = content[at + _FRAME.size : at + _FRAME.size + length]
+    head = _FRAME.pack(magic, kind, stream, 0, sequence, length)
+    return Frame(kind, stream, sequence, payload) if zlib.crc32(payload, zlib.crc32(head)) == crc else None

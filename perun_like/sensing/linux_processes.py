@@ -203,7 +203,9 @@ class ProcessTree:
         # Rounding may take a tick back; a counter may not.
         ticks, read_b, written_b = self._shown = tuple(map(max, self._shown, totals))
         alive = [seen for seen in members if not seen.zombie]
-        rss_b, rss_peak_b = sum(seen.rss_b for seen in alive), sum(seen.rss_peak_b for seen in alive)
+        # Of an application that has ended memory is not known, rather than 0.
+        rss_b = sum(seen.rss_b for seen in alive) if alive else None
+        rss_peak_b = sum(seen.rss_peak_b for seen in alive) if alive else None
         storage = (read_b, written_b) if self._sees_storage else (None, None)
         return ticks, rss_b, rss_peak_b, len(alive), *storage
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from perun_like.errors import FileError
-from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Stream
 from perun_like.sampling import marks, spool
 from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.spool import Frame
@@ -47,6 +47,18 @@ def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Re
         processes=processes,
         metadata={**run["metadata"], **(metadata or {})},
     )
+
+
+def _has_gaps(numbers: list[int]) -> bool:
+    return numbers != list(range(1, len(numbers) + 1))
+
+
+def _mark_rows(payload: bytes, names: int) -> Int64s:
+    """Marks as four rows of words, without what was never used and what can't be a mark."""
+    row_bytes = 8 * marks.ROW_WORDS
+    table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, marks.ROW_WORDS).T
+    region, start, stop = table[0] >> 1, table[2], table[3]
+    return table[:, (start > 0) & (region >= 0) & (region < names) & ((stop == 0) | (stop >= start))]
 
 
 def local_directories(parts_directory: str) -> list[str]:
@@ -107,6 +119,7 @@ class _Part:
         """The host's share of the run."""
         missing = [Missing(**entry) for note in self._notes for entry in note.get("missing", ())]
         footer = self._footer or {"stats": {}, "cut": "the sampling process was killed"}
+        missing += [Missing(self._backend(f), "some samples", "the part is damaged") for f in self._damaged()]
         for backend, reason in footer["stats"].get("failures", {}).items():
             missing.append(Missing(backend, "samples from some moment on", reason))
         return HostRecording(
@@ -117,6 +130,16 @@ class _Part:
             stats=footer["stats"],
             cut=footer["cut"],
         )
+
+    def _damaged(self) -> list[Frame]:
+        """The streams of which frames of rows are missing between others."""
+        rows = [(f.stream, f.sequence) for f in self._frames if f.kind == spool.ROWS]
+        streams = [f for f in self._frames if f.kind == spool.STREAM]
+        return [f for f in streams if _has_gaps(sorted(number for stream, number in rows if stream == f.stream))]
+
+    @staticmethod
+    def _backend(frame: Frame) -> str:
+        return str(json.loads(frame.payload)["backend"])
 
     def _json(self, kind: int) -> list[dict[str, Any]]:
         return [json.loads(frame.payload) for frame in self._frames if frame.kind == kind]
@@ -143,12 +166,11 @@ class _Part:
         return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
 
     def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
-        rows = {frame.sequence: frame.payload for frame in self._frames if frame.kind == spool.MARKS}
+        rows = {(f.stream, f.sequence): f.payload for f in self._frames if f.kind == spool.MARKS}
         for note in self._notes:
             if "marks" in note:
                 facts = note["marks"]
-                table = np.frombuffer(rows.get(facts["pid"], b""), "<i8").reshape(-1, marks.ROW_WORDS).T
-                table = table[:, table[2] != 0]
+                table = _mark_rows(rows.get((facts["rank"], note["number"]), b""), len(facts["names"]))
                 yield RegionCalls(
                     pid=facts["pid"],
                     rank=facts["rank"],
@@ -171,6 +193,6 @@ class _Part:
                         self._frames.append(Frame(spool.ROWS, frame.stream, sequence, rows))
         with contextlib.suppress(OSError):
             for rank in sorted(name for name in os.listdir(local) if name.isdigit()):
-                for facts, rows in marks.collect(os.path.join(local, rank), int(rank)):
-                    self._notes.append({"marks": facts})
-                    self._frames.append(Frame(spool.MARKS, 0, facts["pid"], rows))
+                for number, (facts, rows) in enumerate(marks.collect(os.path.join(local, rank), int(rank))):
+                    self._notes.append({"marks": facts, "number": number})
+                    self._frames.append(Frame(spool.MARKS, int(rank), number, rows))

@@ -49,6 +49,7 @@ PROGRAMS = [
     Program("is main", "import sys; print(sys.modules['__main__'].__file__, sys.flags, sys.warnoptions)"),
     Program("reads its input", "import sys; print(sys.stdin.read().upper())", stdin="galaxies\nof stars\n"),
     Program("script from its input", "", "{run} - 1 2", stdin="import sys; print(sys.argv, __name__)"),
+    Program("script from a pipe", "", "{run} <(echo 'import sys; print(42, sys.argv[1:]); sys.exit(7)') 1"),
     Program("no input", "import sys; print(sys.stdin)", "{run} script.py <&-"),
     Program("no output", "import sys, os; os.write(2, repr(sys.stdout).encode()); print('x')", "{run} script.py >&-"),
     Program("no streams", "import os; os.mkdir('made'); print('x')", "{run} script.py <&- >&- 2>&-; test -d made"),

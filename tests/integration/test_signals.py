@@ -120,6 +120,17 @@ def test_a_stopped_group_stops_and_continues_as_one(started: Callable[..., Any],
         assert process.returncode == 0
 
 
+def test_we_stop_with_a_program_that_stops_itself(started: Callable[..., Any]) -> None:
+    source = "import os, signal\nprint('ready', flush=True)\nos.kill(os.getpid(), signal.SIGSTOP)\nprint('on again')\n"
+    with started(source) as process:
+        stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert stopped is not None
+        assert stopped.si_status == signal.SIGSTOP
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.communicate(timeout=30)[0] == "on again\n"
+        assert process.returncode == 0
+
+
 def test_the_program_dies_with_us_and_nothing_is_lost(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
     with started(WAITS, "--run-id", "cut") as process:
         child, sampler = children_of(process)

@@ -96,7 +96,7 @@ def test_every_row_counted_before_a_kill_is_there(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 400), flip=st.integers(0, 399))
-def test_a_torn_or_damaged_part_is_read_up_to_the_damage(
+def test_of_a_torn_or_damaged_part_all_is_read_but_the_damage(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
 ) -> None:
     path = tmp_path_factory.mktemp("p") / "part"
@@ -117,8 +117,8 @@ def test_a_torn_or_damaged_part_is_read_up_to_the_damage(
     damaged[flip % len(content)] ^= 0x10
     path.write_bytes(damaged)
     good = list(frames(str(path)))
-    assert good == whole[: len(good)]
-    assert len(good) < 7
+    assert len(good) == 6
+    assert [frame for frame in whole if frame in good] == good
 
 
 @pytest.mark.parametrize("content", [b"x" * 8192, b"\xff" * 64, b"PTAIL1\0\0" + b"\x7f" * 24])
