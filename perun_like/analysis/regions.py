@@ -149,7 +149,8 @@ def _labelled(energy: Metric, intervals: int) -> Metric:
     """The energy, saying so where it can't be resolved."""
     if energy.value is None or energy.upper is None or energy.lower is None:
         return energy
-    if energy.provenance is Provenance.ESTIMATED or energy.upper - energy.lower <= _WIDE * energy.value:
+    # A model's own width says nothing about how often was read.
+    if energy.provenance is not Provenance.MEASURED or energy.upper - energy.lower <= _WIDE * energy.value:
         return energy
     text = "too short to be resolved by reads this far apart"
     if intervals > 1:

@@ -14,6 +14,7 @@ from perun_like.analysis.regions import regions_of
 from perun_like.analysis.totals import exact, per_second, scaled, total
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.model.recording import Process, Recording
+from perun_like.sensing.overlap import is_energy
 
 _NO_HOST = "no host was recorded"
 # Metrics that are means over hosts, weighted by what each host has of it.
@@ -118,11 +119,19 @@ def _over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     }
 
 
+def _energy_period(recording: Recording) -> dict[str, int]:
+    """How often energy was really read, which may be less often than asked for: the slowest of its streams."""
+    streams = [stream for host in recording.hosts for stream in host.streams]
+    periods = [stream.period_ns for stream in streams if any(is_energy(sensor) for sensor in stream.sensors)]
+    return {"period_ns": max(periods)} if periods else {}
+
+
 def _run_metadata(recording: Recording, assumptions: Assumptions) -> dict[str, Any]:
     started = datetime.fromtimestamp(recording.started_unix_ns / 1e9, timezone.utc)
     exit_code, signal = _fate(recording.processes)
     return {
         **recording.metadata,
+        **_energy_period(recording),
         "exit_code": exit_code,
         "signal": signal,
         "started": started.isoformat(timespec="milliseconds"),

@@ -16,6 +16,7 @@ from perun_like.monitoring.status import MonitorStatus
 from perun_like.sampling.local import make_local_directory, marks_directory, remove_directory
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
+from perun_like.sensing.discovery import import_paths
 from perun_like.store.place import RunPlace
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class PerunMonitor:
         config = self._config
         return {
             "backends": self._backends,
+            "paths": import_paths(self._backends),
             "assigned": self._assigned,
             "period_ns": config.period_ns,
             "part": place.part(os.uname().nodename),

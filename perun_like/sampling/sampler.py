@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Container, Mapping
 from functools import partial
@@ -39,6 +40,7 @@ class Sampler:
 
     def __init__(self, order: Message) -> None:
         self._order = order
+        sys.path += [path for path in order.get("paths", ()) if path not in sys.path]
         self._local: str = order["local"]
         self._context = Context(run_token=order["run_token"], environ=os.environ, **order["context"])
         self._part = Part(order["part"])

@@ -57,7 +57,7 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monitor.close()
         assert status is MonitorStatus.PROCESSING
         assert tree is not None
-        assert tree.find(NodeType.RUN)[0].metrics["memory_peak_b"].value
+        assert tree.find(NodeType.RUN)[0].metrics["cpu_util_percent"].value is not None
         return monitor
 
     return run
