@@ -66,9 +66,7 @@ class SimulatedPowercap:
 
 
 @contextmanager
-def simulated_powercap(
-    machine: Machine, origin_ns: int | None = None
-) -> Generator[SimulatedPowercap, None, None]:
+def simulated_powercap(machine: Machine, origin_ns: int | None = None) -> Generator[SimulatedPowercap, None, None]:
     """Serve a machine's counters from a process of their own while the context is open.
 
     The mount ends with the context, and also when this process dies.
