@@ -7,7 +7,8 @@ instant counts once. Energies of different regions overlap wherever they were ac
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from perun_like.model.recording import Int64s, RegionCalls
 
 _WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
 
+_OPEN = "calls that were open when their process died are counted until the run's end"
+
 _Key = tuple[str, int]  # name, rank
 
 
@@ -33,13 +36,52 @@ class _Calls(NamedTuple):
     stop_ns: Int64s
 
 
-def regions_of(host: Host) -> list[Region]:
+def regions_of(host: Host, roots: Collection[int] = ()) -> list[Region]:
     """Regions of a host, in order of name and rank.
 
     Calls are clipped to the run's window. One that was only counted adds to ``calls`` and makes time and energy
-    "at least".
+    "at least". One that was still open when its process died lasted until some moment before the run's end.
+
+    Args:
+        host: The host.
+        roots: Processes that ended with the run: their open calls lasted until then.
     """
-    keys, calls = _collect(host.recording.regions)
+    recorded = host.recording.regions
+    regions = _regions(host, recorded)
+    closed = [process if process.pid in roots else _closed(process, host.window_ns[1]) for process in recorded]
+    if all(process is before for process, before in zip(closed, recorded, strict=True)):
+        return regions
+    least = {(region.name, region.rank): region for region in _regions(host, closed)}
+    return [_from(least.get((region.name, region.rank)), region) for region in regions]
+
+
+def _closed(process: RegionCalls, end_ns: int) -> RegionCalls:
+    """A process's calls, those still open at the run's end as if they had ended at once."""
+    is_open = process.stop_ns >= end_ns
+    if not is_open.any():
+        return process
+    return replace(process, stop_ns=np.where(is_open, process.start_ns, process.stop_ns))
+
+
+def _from(least: Region | None, most: Region) -> Region:
+    """A region between what it used without its open calls and what it used with them."""
+    if least is None or least.metrics["runtime_s"].value == most.metrics["runtime_s"].value:
+        return most
+    metrics = {
+        name: replace(
+            metric,
+            lower=min(least.metrics[name].lower or 0.0, metric.lower or 0.0),
+            method="; ".join(filter(None, (metric.method, _OPEN))),
+        )
+        if metric.value is not None
+        else metric
+        for name, metric in most.metrics.items()
+    }
+    return replace(most, metrics=metrics)
+
+
+def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
+    keys, calls = _collect(recorded)
     if not keys:
         return []
     windows = _active(calls, len(keys), host.window_ns)

@@ -45,7 +45,7 @@ def analyse(recording: Recording, assumptions: Assumptions) -> DataNode:
         metrics=_run_metrics(recording, nodes, assumptions),
         nodes=nodes,
         metadata=_run_metadata(recording, assumptions),
-        regions=[region for host in hosts for region in regions_of(host)],
+        regions=[region for host in hosts for region in regions_of(host, [p.pid for p in recording.processes])],
     )
     rounds = DataNode(recording.run_id, NodeType.MULTI_RUN, _over_one_round(run.metrics), [run])
     return DataNode(recording.name, NodeType.APP, _over_one_round(run.metrics), [rounds])

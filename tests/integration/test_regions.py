@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from conftest import Run
 
+import perun_like
+from perun_like.model.node import NodeType
 from perun_like.model.recording import Recording, RegionCalls
 from perun_like.store.reader import read_recording
 
@@ -206,3 +208,19 @@ def test_misuse_is_told_at_once(wrong: str, clean_environ: dict[str, str]) -> No
     )
     assert ended.returncode == 1
     assert "TypeError" in ended.stderr.splitlines()[-1]
+
+
+def test_a_call_open_when_a_worker_is_killed_has_no_exact_end(recorded: Recorded, tmp_path: Path) -> None:
+    recorded(
+        "import os, signal, time\nfrom perun_like import region\n"
+        "r, w = os.pipe()\npid = os.fork()\n"
+        "if pid == 0:\n    region('work').__enter__(); os.write(w, b'x'); signal.pause()\n"
+        "os.read(r, 1); os.kill(pid, signal.SIGKILL); os.wait(); time.sleep(0.5)\n"
+        "region('mine').__enter__(); time.sleep(0.1)\n"
+    )
+    (path,) = tmp_path.glob("perun_results/script/*.h5")
+    regions = {region.name: region for region in perun_like.load(str(path)).find(NodeType.RUN)[0].regions}
+    work, mine = (regions[name].metrics["runtime_s"] for name in ("work", "mine"))
+    assert work.lower < 0.1 < 0.5 < work.upper
+    assert mine.lower == mine.value == mine.upper
+    assert "open when their process died" in (regions["work"].metrics["energy_j"].method or "")
