@@ -21,7 +21,8 @@ FAST = rapl(period_ns=2 * MS)
 def regions(*recorded: RegionCalls, period_ns: int = 2 * MS) -> dict[tuple[str, int], Region]:
     streams = FAST if period_ns == 2 * MS else rapl(period_ns=period_ns)
     [only] = hosts_of(recording(host(streams, regions=recorded)))
-    return {(region.name, region.rank): region for region in regions_of(only, {part.pid for part in only.recording.regions})}
+    roots = {part.pid for part in only.recording.regions}
+    return {(region.name, region.rank): region for region in regions_of(only, roots)}
 
 
 def runtime(region: Region) -> float:
