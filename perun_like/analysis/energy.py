@@ -18,6 +18,9 @@ _DOMAINS = {"package": "cpu", "dram": "dram", "gpu": "gpu"}
 # What a reason must be about to explain that a device group has no energy.
 _ABOUT = {"cpu": ("rapl", "estimate"), "dram": ("dram",), "gpu": ("gpu", "nvml")}
 _EVERYTHING = ("energy", "all sensors")
+# What a backend would add to a total, and how it says that all of its sensors, or a whole device, are lost.
+_GIVES = {"rapl": ("package", "dram"), "nvml": ("gpu",)}
+_WHOLE = ("energy", "all sensors", "all GPUs", "backend", "samples from ", "GPU ")
 
 
 def energy_sensors(host: Host) -> list[Sensor]:
@@ -100,6 +103,8 @@ def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
             domain = _domain(id_, entry.backend)
             if domain in _DOMAINS and domain not in estimated and group in (None, _DOMAINS[domain]):
                 lacking[id_] = f"{id_}: {entry.reason}"
+        if _uncovered(entry, added.values(), group):
+            lacking[entry.backend] = f"{entry.backend}: {entry.reason}"
     if host.slept_s:
         lacking["time asleep"] = f"the machine was suspended for {host.slept_s:.3g} s"
     for id_, reason in host.split.partial.items():
@@ -107,6 +112,15 @@ def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
         if group in (None, sensor.group) and not str(sensor.parent).startswith("psys"):
             lacking.setdefault(f"{sensor.backend}:{sensor.parent}", f"{id_}: {reason}")
     return lacking
+
+
+def _uncovered(entry: Missing, added: Iterable[Sensor], group: str | None) -> bool:
+    """Whether a backend is lost as a whole and nothing else gives what it would add."""
+    if entry.quiet or not entry.what.startswith(_WHOLE):
+        return False
+    covered = {sensor.domain for sensor in added if sensor.backend != entry.backend}
+    wanted = [domain for domain in _GIVES.get(entry.backend, ()) if group in (None, _DOMAINS[domain])]
+    return any(domain not in covered for domain in wanted)
 
 
 def _domain(id_: str, backend: str) -> str:

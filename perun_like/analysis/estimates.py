@@ -38,9 +38,8 @@ def energy(sensor: Sensor, busy: Increase, windows: Windows) -> Increase:
         idle * time_s + (active * seconds if active else 0.0)
         for idle, active, seconds in zip(idle_w, active_w, busy_s, strict=True)
     )
-    missing_s = busy.missing_s if any(active_w) else np.zeros(windows.owners)
     # The coefficients are those of three machines: each in order with the others only as a whole.
-    return Increase(np.minimum(lower, value), value, np.maximum(upper, value), missing_s)
+    return Increase(np.minimum(lower, value), value, np.maximum(upper, value), busy.missing_s)
 
 
 def _triple(sensor: Sensor, name: str) -> Sequence[float]:

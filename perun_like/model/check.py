@@ -50,6 +50,14 @@ def _metrics(node: DataNode) -> Iterator[str]:
     for name, metric in node.metrics.items():
         for problem in _of_metric(metric):
             yield f"{_name(node)}: {name} {problem}"
+        if _is_negative(name, metric):
+            yield f"{_name(node)}: {name} is negative"
+
+
+def _is_negative(name: str, metric: Metric) -> bool:
+    """Whether a time, an energy or an amount of bytes is less than nothing."""
+    numbers = [number for number in (metric.lower, metric.value, metric.upper) if number is not None]
+    return (name in ("runtime_s", "energy_j") or name.endswith("_b")) and any(number < 0 for number in numbers)
 
 
 def _of_metric(metric: Metric) -> Iterator[str]:
@@ -126,6 +134,8 @@ def _of_region(region: Region, run: DataNode) -> Iterator[str]:
     """A region can't be longer or hungrier than its run."""
     for name, metric in region.metrics.items():
         yield from (f"{name} {problem}" for problem in _of_metric(metric))
+        if _is_negative(name, metric):
+            yield f"{name} is negative"
         whole = run.metrics.get(name)
         if name == "power_w" or whole is None or whole.upper is None or metric.lower is None:
             continue

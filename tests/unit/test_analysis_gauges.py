@@ -92,10 +92,10 @@ def test_no_more_cpu_seconds_pass_than_there_are_cpus() -> None:
     assert found.upper[0] == 4 * 2 + 8 * 8
 
 
-def test_model_without_activity_needs_no_reads() -> None:
+def test_model_without_activity_lacks_time_without_reads_too() -> None:
     dram = MODEL._replace(model={"idle_w": [1, 2, 4], "active_w_per_cpu": [0, 0, 0]})
     found = estimates.energy(dram, increase(0, 0, float("nan"), 2.0), Windows.one(0, 2 * S))
-    assert [float(figure[0]) for figure in found] == [2, 4, 8, 0]
+    assert [float(figure[0]) for figure in found] == [2, 4, 8, 2]
 
 
 @given(st.lists(st.floats(0, 100), min_size=3, max_size=3), st.floats(0, 8))

@@ -194,6 +194,17 @@ def test_a_device_that_exists_but_cannot_be_read_is_named() -> None:
     assert run.metrics["dram_energy_j"].missing == ("rapl:package-0/dram",)
 
 
+@pytest.mark.parametrize("what", ["all sensors", "all GPUs", "backend", "samples from some moment on", "GPU 0"])
+def test_a_backend_that_is_lost_as_a_whole_makes_at_least(what: str) -> None:
+    lost = Missing("nvml", what, "NVML fails")
+    _, run = result(recording(host(rapl(), missing=(lost,))))
+    assert (run.metrics["energy_j"].upper, run.metrics["energy_j"].missing) == (None, ("nvml",))
+    assert run.metrics["cpu_energy_j"].missing == ()
+    for harmless in (lost._replace(quiet=True), lost._replace(backend="theirs")):
+        _, run = result(recording(host(rapl(), missing=(harmless,))))
+        assert run.metrics["energy_j"].missing == ()
+
+
 def test_no_energy_at_all_says_why_and_what_would_help() -> None:
     """Defect 13: without RAPL there was no energy and no explanation."""
     why = Missing("rapl", "energy", "no powercap tree", "Load the driver.")
@@ -315,6 +326,8 @@ def test_self_check_finds_what_is_wrong() -> None:
         (run, "cpu_energy_j", {"missing": ("x",), "reason": "y"}, "upper bound"),
         (run, "co2e_kg", {"value": float("nan")}, "not finite"),
         (node, "energy_j", {"upper": 1e9}, "upper of energy_j"),
+        (run, "runtime_s", {"value": -1.0, "lower": -1.0}, "runtime_s is negative"),
+        (run, "disk_read_b", {"lower": -1.0}, "disk_read_b is negative"),
     ]
     for place, name, change, words in wrongs:
         place.metrics[name] = replace(place.metrics[name], **change)
