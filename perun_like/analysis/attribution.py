@@ -24,7 +24,8 @@ from perun_like.model.recording import Process
 
 METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
 _CPU_BUSY = "host:cpu_busy"
-_CPU_TIME = "processes:cpu_time"
+_CPU_TIME, _COUNT = "processes:cpu_time", "processes:count"
+_ROUNDING_S = 0.05  # samples are in ticks of 10 ms, user and system time apart
 
 
 class Bounds(NamedTuple):
@@ -122,18 +123,26 @@ def busy_seconds(host: Host) -> Bounds | None:
 
 
 def application_seconds(host: Host, processes: list[Process]) -> Bounds | None:
-    """CPU time of the application on a host: reaped processes exactly, else as last sampled; None if unknown.
+    """CPU time of the application on a host; None if unknown.
 
-    Descendants that outlived their parents weren't reaped with them: then the samples say more.
+    It is exact if all processes were reaped by who started them: wait4 then tells the time of all. Descendants that
+    outlive them, or that nobody waits for, may have used all that the host was busy with beside them.
     """
     reaped_s = sum(process.cpu_s for process in processes if process.cpu_s is not None)
     sampled = host.last_value(_CPU_TIME)
+    sampled_s = sampled[0] if sampled is not None else 0.0
     complete = bool(processes) and all(process.cpu_s is not None for process in processes)
-    if complete and (sampled is None or sampled[0] <= reaped_s):
+    if complete and sampled_s <= reaped_s + _ROUNDING_S and not _survivors(host):
         return Bounds(reaped_s, reaped_s, reaped_s)
     if sampled is None and not reaped_s:
         return None
-    known_s, at_ns = sampled or (reaped_s, host.window_ns[0])
-    known_s = max(known_s, reaped_s)
-    after_s = max(host.window_ns[1] - at_ns, 0) / 1e9
-    return Bounds(known_s, known_s, known_s + after_s * (host.logical_cpus or 0))
+    known_s = max(sampled_s, reaped_s)
+    busy_s = busy_seconds(host)
+    most_s = busy_s.upper if busy_s is not None else (host.logical_cpus or 0) * host.duration_s
+    return Bounds(known_s, known_s, max(known_s, most_s))
+
+
+def _survivors(host: Host) -> bool:
+    """Whether the last sweep still saw processes of the application."""
+    last = host.last_value(_COUNT)
+    return last is not None and last[1] >= host.window_ns[1] and last[0] > 0

@@ -6,16 +6,16 @@ from perun_like.analysis.hosts import Host
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
-_METHOD = "sum over processes, as sampled; shared pages count in each of them"
-_RSS, _RSS_PEAK, _COUNT = "processes:rss", "processes:rss_peak", "processes:count"
+_METHOD = "largest seen of the sum over processes; it can have been higher between two samples"
+_RSS, _COUNT = "processes:rss", "processes:count"
 
 
 def memory_peak(host: Host, processes: list[Process]) -> Metric:
     """Largest resident memory of the application's processes on a host, together, in bytes.
 
     The kernel remembers the peak of each single process to the page, but not when it was: the peak of their sum
-    is at least that of the largest one and at least any sampled sum, and at most the sum of their peaks, as far
-    as processes lived long enough to be sampled.
+    is at least that of the largest one and at least any sampled sum. Nothing bounds it from above once there is more
+    than one process: children come and go between two samples.
     """
     single = max((own for own in map(_own_peak, processes) if own is not None), default=None)
     sampled = _largest(host, _RSS)
@@ -25,8 +25,7 @@ def memory_peak(host: Host, processes: list[Process]) -> Metric:
     value = max(known)
     if len(processes) == 1 and _largest(host, _COUNT) == 1:
         return _metric(value, _above(value, processes[0].max_rss_b), "no other process was seen")
-    upper = _above(value, _largest(host, _RSS_PEAK))
-    return _metric(value, upper, _METHOD if sampled is not None else "largest process; too short to be sampled")
+    return _metric(value, None, _METHOD if sampled is not None else "largest process; too short to be sampled")
 
 
 def _above(value: int, bound: int | None) -> int | None:
