@@ -122,7 +122,7 @@ def _directory() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return "/"  # deleted: it can't hold settings; whether results can be written is found out soon
+        raise InputError("the current directory has been deleted: change to one that exists") from None
 
 
 def _quiet_libraries() -> None:

@@ -14,9 +14,16 @@ def make_local_directory(token: str, rank: int = 0) -> str:
     It is in memory (``/dev/shm``) where there is some to be had, else among temporary files.
 
     Raises:
-        OSError: it can't be created, or another user owns the place.
+        OSError: it can't be created in any of these places, or other users have taken them all.
     """
-    ours = _ours()
+    *others, last = _places()
+    for place in others:
+        with contextlib.suppress(OSError):
+            return _make(place, token, rank)
+    return _make(last, token, rank)
+
+
+def _make(ours: str, token: str, rank: int) -> str:
     with contextlib.suppress(FileExistsError):
         os.mkdir(ours, 0o700)
     status = os.lstat(ours)
@@ -30,12 +37,13 @@ def make_local_directory(token: str, rank: int = 0) -> str:
 
 def is_local_directory(path: str) -> bool:
     """Whether a path, of untrusted origin, can be that of a run's directory on this host."""
-    return os.path.dirname(path) == _ours() and os.path.normpath(path) == path and os.path.isdir(path)
+    return os.path.dirname(path) in _places() and os.path.normpath(path) == path and os.path.isdir(path)
 
 
-def _ours() -> str:
-    root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - private
-    return os.path.join(root, f"perun-{os.getuid()}")
+def _places() -> list[str]:
+    """Directories of ours that may hold runs', the best first."""
+    roots = ["/dev/shm", os.environ.get("TMPDIR") or "/tmp", "/tmp"]  # noqa: S108 - what is made there is private
+    return [os.path.join(root, f"perun-{os.getuid()}") for root in dict.fromkeys(roots)]
 
 
 def remove_directory(path: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, Run
+from conftest import PERUN, PYTHON, Run
 
 import perun_like
 from perun_like.errors import FileError
@@ -74,8 +75,6 @@ def test_binary_data_is_not_a_script(perun: Run, tmp_path: Path) -> None:
 
 
 def test_a_syntax_error_is_reported_as_python_does(perun: Run, script: Script, tmp_path: Path) -> None:
-    import subprocess
-
     name = script("def f(:\n  pass\n")
     alone = subprocess.run([PYTHON, name], cwd=tmp_path, capture_output=True, text=True, check=False)
     watched = perun("profile", "--no-report", name)
@@ -155,3 +154,29 @@ def test_metadata_on_stdout_is_not_disturbed(perun: Run, script: Script, tmp_pat
 def test_the_report_s_last_line_is_the_file(perun: Run, script: Script, tmp_path: Path) -> None:
     last = perun("profile", script("pass")).stderr.splitlines()[-1]
     assert (tmp_path / last.strip()).is_file()
+
+
+def test_settings_meant_for_the_program_s_hdf5_do_not_reach_ours(
+    perun: Run, script: Script, tmp_path: Path, clean_environ: dict[str, str]
+) -> None:
+    hostile = {"HDF5_VOL_CONNECTOR": "async", "HDF5_DRIVER": "nonsense", "OPENBLAS_NUM_THREADS": "3"}
+    source = "import os; print([os.environ[k] for k in ('HDF5_VOL_CONNECTOR', 'HDF5_DRIVER', 'OPENBLAS_NUM_THREADS')])"
+    ended = perun("profile", "--no-report", script(source), env={**clean_environ, **hostile})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "['async', 'nonsense', '3']\n"
+    assert list(tmp_path.rglob("*.h5"))
+
+
+def test_json_for_a_closed_output_costs_only_a_message(script: Script, tmp_path: Path) -> None:
+    line = f"{PERUN} profile --no-report --json - {script('raise SystemExit(4)')} >&-"
+    ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 4
+    assert ended.stderr == "perun-like: --json -: standard output is closed\n"
+
+
+def test_a_deleted_directory_is_told(script: Script, tmp_path: Path) -> None:
+    name = script("pass")
+    line = f"mkdir gone; cd gone; rmdir ../gone; {PERUN} profile ../{name}"
+    ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert "current directory has been deleted" in ended.stderr
