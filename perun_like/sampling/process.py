@@ -80,7 +80,7 @@ class SamplerProcess:
         self._connection.close()
         if self.exitcode is None and not self.join(timeout):
             os.kill(self.pid, signal.SIGKILL)
-            self.join(timeout)
+            self.join(max(timeout, 1.0))  # it can't refuse; not waiting for it would leave a zombie
 
 
 def _spawn(executable: str, environ: Mapping[str, str], read_fd: int, write_fd: int) -> int:

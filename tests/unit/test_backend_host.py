@@ -153,6 +153,7 @@ def test_a_process_seen_portably():
     here = Context()
     probe = PortableSystem().processes(here)
     assert list(probe.read()) == [None] * 6
+    before = psutil.Process().children(recursive=True)
     here.application_pid = os.getpid()
     ticks, rss, peak, count, *storage = probe.read()
     times = os.times()
@@ -160,7 +161,9 @@ def test_a_process_seen_portably():
     assert abs(ticks / 100 - sum(times[:4])) < 0.1
     assert rss is not None
     assert rss > 1e6
-    assert (peak, count, storage) == (None, 1, [None, None])
+    # Other tests may have left children of this process that are just ending.
+    assert (peak, storage) == (None, [None, None])
+    assert 1 <= count <= 1 + len(before)
 
 
 def test_psutil_failing_is_missing(monkeypatch: pytest.MonkeyPatch):
