@@ -63,6 +63,39 @@ class RegionCalls:
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """Calls of a function that was measured in place, or passes through a block, in one process.
+
+    A round is one interval of time, but for a generator's, which has one for each of its steps.
+
+    Attributes:
+        name: The function's or block's.
+        pid, rank: The process that ran it.
+        round: Which round an interval belongs to, int64, shape (intervals,), ascending from 0 without gaps.
+        start_ns, stop_ns: CLOCK_MONOTONIC, int64, shape (intervals,). One still open when its process died stops with
+            the run.
+        cpu_ns: CPU time of the whole process, and of children that it waited for, during each round; int64, shape
+            (rounds,); -1 where it wasn't asked, as asking costs too much for calls that follow each other at once.
+        peak_before_b, peak_after_b: The kernel's high-water mark of the process's resident set at each round's start
+            and end, int64, shape (rounds,), -1 where it wasn't asked.
+        failed: Whether each round ended by an exception, or didn't end; shape (rounds,).
+        lost: Further rounds, beyond the budget, that were only counted.
+    """
+
+    name: str
+    pid: int
+    rank: int
+    round: Int64s
+    start_ns: Int64s
+    stop_ns: Int64s
+    cpu_ns: Int64s
+    peak_before_b: Int64s
+    peak_after_b: Int64s
+    failed: Bools
+    lost: int = 0
+
+
+@dataclass(frozen=True)
 class HostRecording:
     """One host's part of a run.
 
@@ -71,6 +104,8 @@ class HostRecording:
         missing: What could not be read, with reasons.
         stats: The sampler's own: ``cpu_s``, ``missed_ticks``, ``worst_lateness_ns``, ``max_rss_b``.
         cut: Why the recording ends before the application did; None if it doesn't.
+        rounds: Of what was measured in place, one element a process; empty where programs were watched: then each
+            process of the recording belongs to a round.
     """
 
     host: dict[str, Any]
@@ -79,6 +114,7 @@ class HostRecording:
     regions: tuple[RegionCalls, ...]
     stats: dict[str, Any]
     cut: str | None = None
+    rounds: tuple[Rounds, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,8 @@ class Process:
         max_rss_b: Largest resident set of any one of these processes.
         max_rss_floor_b: ``max_rss_b`` can't be smaller than this whatever the program does: the resident set of the
             profiler that it was forked from, which the kernel counts as the child's until exec.
+        round: Which repetition of the program it was, from 0.
+        in_place: It is the process that measured a part of itself: its end is not the run's, and has not been seen.
     """
 
     rank: int
@@ -103,6 +141,8 @@ class Process:
     cpu_s: float | None = None
     max_rss_b: int | None = None
     max_rss_floor_b: int = 0
+    round: int = 0
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
