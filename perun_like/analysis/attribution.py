@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.totals import NO_TIME
-from perun_like.analysis.windows import Windows, increases
+from perun_like.analysis.windows import increases
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
@@ -114,7 +114,7 @@ def busy_seconds(host: Host) -> Bounds | None:
     capacity_s = (host.logical_cpus or 0) * host.duration_s
     if counter is None or not capacity_s:
         return None
-    [found] = increases([counter], Windows.one(*host.window_ns))
+    [found] = increases([counter], host.windows)
     if found.missing_s[0] > 0:
         return None
     upper = float(found.upper[0])
@@ -129,7 +129,7 @@ def application_seconds(host: Host, processes: list[Process]) -> Bounds | None:
     outlive them, or that nobody waits for, may have used all that the host was busy with beside them.
     """
     reaped_s = sum(process.cpu_s for process in processes if process.cpu_s is not None)
-    sampled = host.last_value(_CPU_TIME)
+    sampled = host.readings.last_value(_CPU_TIME)
     sampled_s = sampled[0] if sampled is not None else 0.0
     complete = bool(processes) and all(process.cpu_s is not None for process in processes)
     if complete and sampled_s <= reaped_s + _ROUNDING_S and not _survivors(host):
@@ -144,5 +144,5 @@ def application_seconds(host: Host, processes: list[Process]) -> Bounds | None:
 
 def _survivors(host: Host) -> bool:
     """Whether the last sweep still saw processes of the application."""
-    last = host.last_value(_COUNT)
+    last = host.readings.last_value(_COUNT)
     return last is not None and last[1] >= host.window_ns[1] and last[0] > 0

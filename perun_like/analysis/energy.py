@@ -43,7 +43,7 @@ def energies(host: Host, sensors: Iterable[Sensor], windows: Windows) -> dict[st
         sensor.id: estimates.energy(sensor, increase, windows) if estimates.is_estimate(sensor) else increase
         for sensor, increase in zip(counted, found, strict=True)
     }
-    known |= {s.id: integrals.energy(*host.gauges[s.id], windows) for s in wanted if s.id not in known}
+    known |= {s.id: integrals.energy(host.curves[s.id], windows) for s in wanted if s.id not in known}
     return {sensor.id: known[sensor.id] for sensor in wanted}
 
 

@@ -6,27 +6,64 @@ of two neighbouring reads for the time between them: a heuristic, and labelled a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from perun_like.analysis.windows import Floats
-from perun_like.model.recording import Stream
+from perun_like.analysis.intervals import within
+from perun_like.analysis.windows import Floats, Windows
+from perun_like.model.recording import Int64s, Stream
+from perun_like.sensing.contract import Sensor
 from perun_like.units import NS_PER_S
 
 METHOD = "bounds by neighbouring reads, not hard"
 LONGEST_STEP = 3  # periods: reads further apart say nothing of the time between them
 
 
+@dataclass(frozen=True)
+class Gauge:
+    """Successful reads of a gauge.
+
+    Attributes:
+        period_ns: The grid asked for.
+        at_ns: When each was, the middle between just before and just after it, int64, shape (reads,), ascending.
+        values: What it showed, in the sensor's unit.
+    """
+
+    sensor: Sensor
+    period_ns: int
+    at_ns: Int64s
+    values: Floats
+
+    @classmethod
+    def of(cls, stream: Stream, row: int) -> Gauge:
+        """The reads of one of a stream's sensors."""
+        valid, sensor = stream.valid[row], stream.sensors[row]
+        at_ns = stream.t0_ns[valid] + (stream.t1_ns[valid] - stream.t0_ns[valid]) // 2
+        return cls(sensor, stream.period_ns, at_ns, stream.raw[row][valid] * sensor.scale)
+
+    def within(self, windows: Windows) -> Floats:
+        """The values that were read in the windows."""
+        return self.values[within(self.at_ns, windows)]
+
+    def around(self, a_ns: int, b_ns: int) -> Gauge:
+        """The reads from the last one up to a to the first one from b on."""
+        first = int(np.searchsorted(self.at_ns, a_ns, "right")) - 1
+        last = int(np.searchsorted(self.at_ns, b_ns, "left"))
+        rows = slice(max(first, 0), last + 1)
+        return Gauge(self.sensor, self.period_ns, self.at_ns[rows], self.values[rows])
+
+
 class Summary(NamedTuple):
-    """A gauge in a window.
+    """A gauge in windows of time.
 
     Attributes:
         mean, lower, upper: Mean over the covered time and its heuristic bounds, in the sensor's unit.
-        largest: Largest value read within the window, or next to it if none was.
+        largest: Largest value read within the windows, or next to them if none was.
         integral: Unit x seconds over the covered time.
-        coverage: Share of the window for which there are reads, 0 to 1.
-        reads: Successful reads within the window.
+        coverage: Share of the windows for which there are reads, 0 to 1.
+        reads: Successful reads within the windows.
     """
 
     mean: float
@@ -39,28 +76,38 @@ class Summary(NamedTuple):
     method: str = METHOD
 
 
-def summarise(stream: Stream, row: int, a_ns: int, b_ns: int) -> Summary | None:
-    """A stream's gauge in the window from a to b; None if nothing is known of it there."""
-    valid = stream.valid[row]
-    t_ns = stream.t0_ns[valid] + (stream.t1_ns[valid] - stream.t0_ns[valid]) // 2
-    values = stream.raw[row][valid] * stream.sensors[row].scale
-    inside = (t_ns >= a_ns) & (t_ns <= b_ns)
-    if not len(values) or b_ns <= a_ns:
+def summarise(gauge: Gauge, windows: Windows) -> Summary | None:
+    """A gauge in a single owner's windows; None if nothing is known of it there."""
+    length_s = float(np.sum(windows.b_ns - windows.a_ns)) / NS_PER_S
+    if length_s <= 0 or not len(gauge.values):
         return None
-    # Times within the window as seconds since its start: exact, however long the host has been up.
-    at_s, length_s = (t_ns - a_ns) / NS_PER_S, (b_ns - a_ns) / NS_PER_S
-    longest_s = LONGEST_STEP * stream.period_ns / NS_PER_S
-    start_s, stop_s = np.clip(at_s[:-1], 0.0, length_s), np.clip(at_s[1:], 0.0, length_s)
-    known = (np.diff(at_s) <= longest_s) & (stop_s > start_s)
-    ends = np.interp([start_s[known], stop_s[known]], at_s, values)
-    seen = values[inside] if inside.any() else ends.ravel()
+    near = gauge.around(int(windows.a_ns[0]), int(windows.b_ns[-1]))
+    # Times as seconds since the first window's start: exact, however long the host has been up.
+    at_s, a_s, b_s = ((t_ns - windows.a_ns[0]) / NS_PER_S for t_ns in (near.at_ns, windows.a_ns, windows.b_ns))
+    start_s, stop_s = _pieces(at_s, a_s, b_s, LONGEST_STEP * gauge.period_ns / NS_PER_S)
+    ends = np.interp(np.array([start_s, stop_s]), at_s, near.values)
+    inside = near.within(windows)
+    seen = inside if len(inside) else ends.ravel()
     if not len(seen):
         return None
-    return _summary(ends, (stop_s - start_s)[known], seen, length_s, int(inside.sum()))
+    return _summary(ends, stop_s - start_s, seen, length_s, len(inside))
+
+
+def _pieces(at_s: Floats, a_s: Floats, b_s: Floats, longest_s: float) -> tuple[Floats, Floats]:
+    """The times within windows of which reads tell, cut at each read."""
+    edges = np.unique(np.concatenate([at_s, a_s, b_s]))
+    start_s, stop_s = edges[:-1], edges[1:]
+    window = np.searchsorted(a_s, start_s, "right") - 1
+    step = np.searchsorted(at_s, start_s, "right") - 1
+    is_in_window = (window >= 0) & (start_s < b_s[window])
+    is_between = (step >= 0) & (step < len(at_s) - 1)
+    length_s = np.append(np.diff(at_s), np.inf)
+    known = is_in_window & is_between & (length_s[step] <= longest_s)
+    return start_s[known], stop_s[known]
 
 
 def _summary(ends: Floats, step_s: Floats, seen: Floats, length_s: float, reads: int) -> Summary:
-    """From the pieces between reads, cut to the window: values at their ends, shape (2, pieces), and lengths."""
+    """From the pieces between reads, cut to the windows: values at their ends, shape (2, pieces), and lengths."""
     covered_s = float(step_s.sum())
     if covered_s == 0:  # a single read
         lowest, largest = float(seen.min()), float(seen.max())

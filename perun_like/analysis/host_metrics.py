@@ -9,7 +9,7 @@ from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, 
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.memory import memory_peak
 from perun_like.analysis.totals import NO_TIME, counted, exact, per_second, total
-from perun_like.analysis.windows import Windows, increases
+from perun_like.analysis.windows import increases
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.model.recording import Process
 from perun_like.sensing.contract import COUNTER, GAUGE, Sensor
@@ -60,13 +60,12 @@ def host_metrics(
 
 def sensor_metrics(host: Host) -> dict[str, dict[str, Metric]]:
     """Metrics of each sensor of a host over the run, by sensor id."""
-    window = Windows.one(*host.window_ns)
     measured = energy_sensors(host)
-    found = energies(host, measured, window)
+    found = energies(host, measured, host.windows)
     metrics = {s.id: sensor_energy(s, found[s.id], 0, host.duration_s) for s in measured}
     return {
         sensor.id: (_with_power(metrics[sensor.id], host) if sensor.id in metrics else {})
-        | (_other(host, sensor, window) if sensor.id not in metrics or sensor.kind == GAUGE else {})
+        | (_other(host, sensor) if sensor.id not in metrics or sensor.kind == GAUGE else {})
         for sensor in host.sensors
     }
 
@@ -77,16 +76,15 @@ def _with_power(energy: Metric, host: Host) -> dict[str, Metric]:
     return {"energy_j": energy, "power_w": per_second(energy, host.duration_s)}
 
 
-def _other(host: Host, sensor: Sensor, window: Windows) -> dict[str, Metric]:
+def _other(host: Host, sensor: Sensor) -> dict[str, Metric]:
     """Metrics of a sensor that isn't one of energy."""
     scope = Scope.APPLICATION if sensor.group == "application" else Scope.HOST
     name = _NAMES.get(sensor.quantity, sensor.quantity + _SUFFIXES.get(sensor.unit, ""))
     if sensor.kind == COUNTER:
-        [increase] = increases([host.counters[sensor.id]], window)
+        [increase] = increases([host.counters[sensor.id]], host.windows)
         metric = counted(increase, 0, host.duration_s, name=sensor.id, unit=sensor.unit, scope=scope)
         return {name: metric if host.duration_s > 0 else Metric.absent(sensor.unit, NO_TIME, scope)}
-    stream, row = host.gauges[sensor.id]
-    summary = gauges.summarise(stream, row, *host.window_ns)
+    summary = gauges.summarise(host.gauges[sensor.id], host.windows)
     if summary is None:
         reason = f"{sensor.id}: no successful read"
         return {f"{name}_{which}": Metric.absent(sensor.unit, reason, scope) for which in ("mean", "max")}
@@ -187,7 +185,7 @@ def _gpu(host: Host, unit: str) -> Metric:
         for s in host.sensors
         if s.group == "gpu" and s.unit == unit and word in s.quantity and s.id in host.gauges and not s.outside
     ]
-    found = [gauges.summarise(*host.gauges[s.id], *host.window_ns) for s in chosen]
+    found = [gauges.summarise(host.gauges[s.id], host.windows) for s in chosen]
     known = [summary for summary in found if summary is not None]
     if not known:
         return Metric.absent(unit, why_missing(host, "gpu", "no GPU was found"))

@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from perun_like.analysis.counters import Counter, counters
+from perun_like.analysis.counters import Counter
+from perun_like.analysis.gauges import Gauge
+from perun_like.analysis.integrals import Curve
+from perun_like.analysis.readings import Readings
+from perun_like.analysis.windows import Windows
 from perun_like.model.recording import HostRecording, Recording, Stream
-from perun_like.sensing.contract import GAUGE, Sensor
-from perun_like.sensing.overlap import Split, mirrored, split
+from perun_like.sensing.contract import Sensor
+from perun_like.sensing.overlap import Split
 
-_SWEEPS_TO_COMPARE = 5
 _READ_APART_S = 0.05  # two clocks can't be read at one instant
 
 
 @dataclass(frozen=True)
 class Host:
-    """One machine's part of a run.
+    """One machine's part of a run, or of one of its rounds.
 
     Attributes:
         name: Its hostname.
-        recording: What was recorded on it, by all its samplers.
-        window_ns: The run's start and end on this host's CLOCK_MONOTONIC.
+        readings: What was read on it, in all rounds.
+        windows: When the round was, on this host's CLOCK_MONOTONIC: one window, or several in ascending order.
+        shift_ns: How much this host's clock is ahead of the first host's.
+        whole: Whether the application began and ended with the round: what it has used in all, it has used in there.
+        until_ns: When the next round begins, which later sweeps may be of; None if none does.
     """
 
     name: str
-    recording: HostRecording
-    window_ns: tuple[int, int]
+    readings: Readings
+    windows: Windows
+    shift_ns: int = 0
+    whole: bool = True
+    until_ns: int | None = None
+
+    def during(self, windows: Windows, *, whole: bool, until_ns: int | None = None) -> Host:
+        """The host in a round; times are those of the first host's clock."""
+        until_ns = until_ns if until_ns is None else until_ns + self.shift_ns
+        return replace(self, windows=windows.later(self.shift_ns), whole=whole, until_ns=until_ns)
+
+    @property
+    def recording(self) -> HostRecording:
+        """What was recorded on it, by all its samplers."""
+        return self.readings.recording
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """From the round's start to its end."""
+        return int(self.windows.a_ns[0]), int(self.windows.b_ns[-1])
 
     @property
     def duration_s(self) -> float:
-        """Length of the window."""
-        return (self.window_ns[1] - self.window_ns[0]) / 1e9
+        """Time in the round's windows."""
+        return float(np.sum(self.windows.b_ns - self.windows.a_ns)) / 1e9
 
     @property
     def logical_cpus(self) -> int | None:
@@ -53,43 +77,38 @@ class Host:
     @property
     def sensors(self) -> list[Sensor]:
         """All sensors that were recorded."""
-        return [sensor for stream in self.recording.streams for sensor in stream.sensors]
+        return self.readings.sensors
 
-    @cached_property
+    @property
     def counters(self) -> dict[str, Counter]:
         """Unwrapped counters by sensor id."""
-        return {c.sensor.id: c for stream in self.recording.streams for c in counters(stream)}
+        return self.readings.counters
 
-    @cached_property
-    def gauges(self) -> dict[str, tuple[Stream, int]]:
-        """Stream and row of each gauge, by sensor id."""
-        return {
-            sensor.id: (stream, row)
-            for stream in self.recording.streams
-            for row, sensor in enumerate(stream.sensors)
-            if sensor.kind == GAUGE
-        }
+    @property
+    def gauges(self) -> dict[str, Gauge]:
+        """Successful reads of each gauge, by sensor id."""
+        return self.readings.gauges
 
-    @cached_property
+    @property
+    def curves(self) -> dict[str, Curve | None]:
+        """The integral of each gauge that stands for an energy, by sensor id."""
+        return self.readings.curves
+
+    @property
     def split(self) -> Split:
         """Which energy sensors a total adds."""
-        mirrors: dict[str, str] = {}
-        for stream in self.recording.streams:
-            mirrors |= mirrored(stream.sensors, _some_sweeps(stream))
-        return split(self.sensors, mirrors)
-
-    def last_value(self, id_: str) -> tuple[float, int] | None:
-        """What the last successful read of a sensor showed, in its unit, and when; None if there is none."""
-        for stream in self.recording.streams:
-            for row, sensor in enumerate(stream.sensors):
-                if sensor.id == id_ and stream.valid[row].any():
-                    last = int(np.flatnonzero(stream.valid[row])[-1])
-                    return float(stream.raw[row, last]) * sensor.scale, int(stream.t0_ns[last])
-        return None
+        return self.readings.split
 
     def of_quantity(self, quantity: str, group: str) -> list[Sensor]:
         """Sensors of a quantity in a device group."""
         return [s for s in self.sensors if s.quantity == quantity and s.group == group]
+
+    def sweeps(self, stream: Stream) -> slice:
+        """The sweeps of a stream that are the round's: all, if it is the only one."""
+        if self.whole:
+            return slice(None)
+        a_ns, b_ns = self.window_ns
+        return slice(int(np.searchsorted(stream.t0_ns, a_ns)), int(np.searchsorted(stream.t1_ns, b_ns, "right")))
 
 
 def hosts_of(recording: Recording) -> list[Host]:
@@ -105,7 +124,7 @@ def _host(recording: Recording, parts: list[HostRecording], number: int) -> Host
     shift_ns = _clock_ahead_ns(parts[0]) - _clock_ahead_ns(recording.hosts[0]) if number else 0
     a_ns, b_ns = recording.window_ns
     name = parts[0].host.get("hostname") or f"host {number}"
-    return Host(str(name), _joined(parts), (a_ns + shift_ns, b_ns + shift_ns))
+    return Host(str(name), Readings(_joined(parts)), Windows.one(a_ns + shift_ns, b_ns + shift_ns), shift_ns)
 
 
 def _clock_ahead_ns(part: HostRecording) -> int:
@@ -119,19 +138,20 @@ def _joined(parts: list[HostRecording]) -> HostRecording:
     """Several samplers' recordings of one machine as one, without what was read twice."""
     if len(parts) == 1:
         return parts[0]
-    streams = _without_repeats([stream for part in parts for stream in part.streams])
     return replace(
         parts[0],
-        streams=streams,
+        streams=_without_repeats(stream for part in parts for stream in part.streams),
         missing=tuple(dict.fromkeys(m for part in parts for m in part.missing)),
         regions=tuple(calls for part in parts for calls in part.regions),
+        rounds=tuple(rounds for part in parts for rounds in part.rounds),
         stats=_sums([part.stats for part in parts]),
         cut=next((part.cut for part in parts if part.cut), None),
     )
 
 
-def _without_repeats(streams: list[Stream]) -> tuple[Stream, ...]:
+def _without_repeats(every: Iterable[Stream]) -> tuple[Stream, ...]:
     """Streams with each physical quantity read once, and ids that differ (two ranks may both have a GPU 0)."""
+    streams = list(every)
     seen: set[tuple[str, str]] = set()
     counted = {_what(sensor) for stream in streams for sensor in stream.sensors if not sensor.outside}
     ids: set[str] = set()
@@ -163,10 +183,3 @@ def _sums(stats: list[dict[str, Any]]) -> dict[str, Any]:
     common = set.intersection(*(set(one) for one in stats))
     numbers = {key for key in common if all(isinstance(one[key], (int, float)) for one in stats)}
     return {key: sum(one[key] for one in stats) for key in sorted(numbers)}
-
-
-def _some_sweeps(stream: Stream) -> list[list[int | None]]:
-    """A few complete sweeps, spread over the recording."""
-    complete = np.flatnonzero(stream.valid.all(axis=0))
-    chosen = complete[:: max(len(complete) // _SWEEPS_TO_COMPARE, 1)]
-    return [[int(value) for value in stream.raw[:, column]] for column in chosen]

@@ -13,28 +13,36 @@ from typing import NamedTuple
 import numpy as np
 
 from perun_like.analysis import gauges
+from perun_like.analysis.gauges import Gauge
 from perun_like.analysis.windows import Floats, Increase, Windows, unknown
-from perun_like.model.recording import Int64s, Stream
+from perun_like.model.recording import Int64s
 from perun_like.sensing.contract import Sensor
 from perun_like.units import NS_PER_S
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
     """Running integrals at the times of reads, each from the first read on.
 
     Attributes:
+        smeared: By how much the integral over a window may be off because each read is a mean over some time.
         at_ns: Times for the bounds and the missing time.
         shown_ns: Times for the estimate.
         lower, upper, missing_ns: At ``at_ns``.
         value: At ``shown_ns``.
     """
 
+    smeared: float
     at_ns: Int64s
     shown_ns: Int64s
     lower: Floats
     value: Floats
     upper: Floats
     missing_ns: Floats
+
+    @classmethod
+    def of(cls, gauge: Gauge) -> Curve | None:
+        """The curve of a gauge of power; None if it was read less than twice."""
+        return _curve(gauge) if len(gauge.values) > 1 else None
 
 
 def method(sensor: Sensor) -> str:
@@ -43,37 +51,31 @@ def method(sensor: Sensor) -> str:
     return f"integral of power readings{mean}; {gauges.METHOD}"
 
 
-def energy(stream: Stream, row: int, windows: Windows) -> Increase:
+def energy(curve: Curve | None, windows: Windows) -> Increase:
     """Energy in the windows of each owner, in joules.
 
     Args:
-        stream: The recording of a gauge of power.
-        row: Which of its sensors.
+        curve: Of a gauge of power.
         windows: On the host's clock.
     """
-    valid = stream.valid[row]
-    if valid.sum() < 2:
+    if curve is None:
         return unknown(windows)
-    sensor = stream.sensors[row]
-    watts = stream.raw[row][valid] * sensor.scale
-    at_ns = stream.t0_ns[valid] + (stream.t1_ns[valid] - stream.t0_ns[valid]) // 2
-    # The last read of a run waits for what may still be on its way.
-    longest_ns = gauges.LONGEST_STEP * stream.period_ns + sensor.tick_ns + sensor.lag_ns
-    curve = _curve(sensor, at_ns, watts, longest_ns)
     # What was before a window shows for as long as a mean reaches back, and what is in it shows for that long after.
-    smeared = float(np.ptp(watts)) * sensor.window_ns / NS_PER_S
-    lower = _between(curve.at_ns, curve.lower, windows) - smeared
-    upper = _between(curve.at_ns, curve.upper, windows) + smeared
+    lower = _between(curve.at_ns, curve.lower, windows) - curve.smeared
+    upper = _between(curve.at_ns, curve.upper, windows) + curve.smeared
     value = windows.sums(_between(curve.shown_ns, curve.value, windows))
     least = windows.sums(np.maximum(lower, 0.0))
     most = np.maximum(windows.sums(upper), least)  # equal ones may differ by rounding
-    outside_ns = np.maximum(np.minimum(windows.b_ns, at_ns[0]) - windows.a_ns, 0)
-    outside_ns += np.maximum(windows.b_ns - np.maximum(windows.a_ns, at_ns[-1]), 0)
+    outside_ns = np.maximum(np.minimum(windows.b_ns, curve.at_ns[0]) - windows.a_ns, 0)
+    outside_ns += np.maximum(windows.b_ns - np.maximum(windows.a_ns, curve.at_ns[-1]), 0)
     missing_ns = outside_ns + _between(curve.at_ns, curve.missing_ns, windows)
     return Increase(least, np.clip(value, least, most), most, windows.sums(missing_ns) / NS_PER_S)
 
 
-def _curve(sensor: Sensor, at_ns: Int64s, watts: Floats, longest_ns: int) -> _Curve:
+def _curve(gauge: Gauge) -> Curve:
+    sensor, at_ns, watts = gauge.sensor, gauge.at_ns, gauge.values
+    # The last read of a run waits for what may still be on its way.
+    longest_ns = gauges.LONGEST_STEP * gauge.period_ns + sensor.tick_ns + sensor.lag_ns
     step_ns = np.diff(at_ns)
     known_s = np.where(step_ns <= longest_ns, step_ns, 0) / NS_PER_S
     lowest, highest = _around(watts, at_ns, sensor.tick_ns + sensor.lag_ns)
@@ -82,7 +84,8 @@ def _curve(sensor: Sensor, at_ns: Int64s, watts: Floats, longest_ns: int) -> _Cu
     shown_ns = np.append(at_ns - age_ns, at_ns[-1])
     held = np.append(watts, watts[-1])
     lines_s = np.append(known_s, age_ns / NS_PER_S)
-    return _Curve(
+    return Curve(
+        smeared=float(np.ptp(watts)) * sensor.window_ns / NS_PER_S,
         at_ns=at_ns,
         shown_ns=shown_ns,
         lower=_cumulated(lowest * known_s),

@@ -54,9 +54,9 @@ def _unresolved(processes: list[Process]) -> Metric:
 
 
 def _largest(host: Host, id_: str) -> int | None:
-    """Largest value of a gauge in the whole recording."""
-    if id_ not in host.gauges:
+    """Largest value of a gauge in the round; of an application that ended with it, in the whole recording."""
+    gauge = host.gauges.get(id_)
+    if gauge is None:
         return None
-    stream, row = host.gauges[id_]
-    values = stream.raw[row][stream.valid[row]]
+    values = gauge.values if host.whole else gauge.within(host.windows)
     return int(values.max()) if len(values) else None

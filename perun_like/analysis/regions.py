@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
 from perun_like.analysis.hosts import Host
+from perun_like.analysis.intervals import union
 from perun_like.analysis.totals import NO_TIME, per_second
 from perun_like.analysis.windows import Windows
 from perun_like.model.node import Metric, Provenance, Region, Scope
@@ -130,21 +130,7 @@ def _active(calls: _Calls, regions: int, window_ns: tuple[int, int]) -> Windows:
     """The times in which each region was active: the union of its calls within the run's window."""
     start_ns, stop_ns = np.clip(calls.start_ns, *window_ns), np.clip(calls.stop_ns, *window_ns)
     some = (stop_ns > start_ns) & (calls.region >= 0)
-    order = np.lexsort((start_ns[some], calls.region[some]))
-    region, start_ns, stop_ns = (column[some][order] for column in (calls.region, start_ns, stop_ns))
-    firsts = np.searchsorted(region, np.arange(regions + 1))
-    pieces = [_union(start_ns[a:b], stop_ns[a:b]) for a, b in pairwise(firsts)]
-    owner = np.repeat(np.arange(regions), [len(starts) for starts, _ in pieces])
-    starts, stops = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    return Windows(starts, stops, owner, regions)
-
-
-def _union(start_ns: Int64s, stop_ns: Int64s) -> tuple[Int64s, Int64s]:
-    """Disjoint intervals that cover the same times; the given ones are sorted by start."""
-    until_ns = np.maximum.accumulate(stop_ns)
-    first = np.concatenate([[True], start_ns[1:] > until_ns[:-1]])[: len(start_ns)]
-    starts = np.flatnonzero(first)
-    return start_ns[starts], until_ns[np.append(starts[1:], len(start_ns))[: len(starts)] - 1]
+    return union(calls.region[some], start_ns[some], stop_ns[some], regions)
 
 
 def _runtime(runtime_s: float) -> Metric:

@@ -32,7 +32,7 @@ class Windows:
 
     Attributes:
         a_ns, b_ns: Start and end, CLOCK_MONOTONIC, int64, shape (windows,), ``a_ns <= b_ns``. Sorted by owner;
-            the windows of one owner are disjoint and ascending.
+            the windows of one owner are disjoint and ascending, those of different owners may overlap.
         owner: Index of each window's owner, int64; None: every window is an owner of its own.
         owners: How many owners there are.
     """
@@ -51,6 +51,22 @@ class Windows:
     def one(cls, a_ns: int, b_ns: int) -> Windows:
         """A single window."""
         return cls.each(np.array([a_ns], np.int64), np.array([b_ns], np.int64))
+
+    @classmethod
+    def joined(cls, a_ns: Int64s, b_ns: Int64s) -> Windows:
+        """Windows that are asked for together."""
+        return cls(a_ns, b_ns, np.zeros(len(a_ns), np.int64), 1) if len(a_ns) != 1 else cls.each(a_ns, b_ns)
+
+    def of(self, owner: int) -> Windows:
+        """The windows of one owner."""
+        if self.owner is None:
+            return Windows.each(self.a_ns[owner : owner + 1], self.b_ns[owner : owner + 1])
+        rows = slice(*np.searchsorted(self.owner, [owner, owner + 1]))
+        return Windows.joined(self.a_ns[rows], self.b_ns[rows])
+
+    def later(self, by_ns: int) -> Windows:
+        """The same windows on a clock that is ahead."""
+        return Windows(self.a_ns + by_ns, self.b_ns + by_ns, self.owner, self.owners) if by_ns else self
 
     def sums(self, values: Floats | Int64s) -> Floats:
         """Sum over the windows of each owner."""

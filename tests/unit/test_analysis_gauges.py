@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from recordings import BOOT, MS, S, host, process, processes, recording, stream
 
 from perun_like.analysis import estimates, gauges
+from perun_like.analysis.gauges import Gauge
 from perun_like.analysis.hosts import Host, hosts_of
 from perun_like.analysis.memory import memory_peak
 from perun_like.analysis.windows import Increase, Windows
@@ -32,7 +33,7 @@ def ramp(every_ms: int, until_ms: int = 3_000) -> Stream:
 
 
 def test_ramp_over_a_window_between_reads() -> None:
-    found = gauges.summarise(ramp(100), 0, BOOT + 250 * MS, BOOT + 2_250 * MS)
+    found = gauges.summarise(Gauge.of(ramp(100), 0), Windows.one(BOOT + 250 * MS, BOOT + 2_250 * MS))
     assert found is not None
     assert found.mean == pytest.approx(10 + 5 * 1.25)
     assert found.integral == pytest.approx(2 * (10 + 5 * 1.25))
@@ -43,11 +44,23 @@ def test_ramp_over_a_window_between_reads() -> None:
     assert "not hard" in found.method
 
 
+def test_several_windows_are_one_with_what_is_between_left_out() -> None:
+    """A ramp of 10 W and 5 W more a second, from 0.25 to 0.55 s and from 1.15 to 1.95 s."""
+    edges = np.array([[250, 1_150], [550, 1_950]]) * MS + BOOT
+    found = gauges.summarise(Gauge.of(ramp(100), 0), Windows.joined(*edges))
+    assert found is not None
+    assert found.integral == pytest.approx(0.3 * (10 + 5 * 0.4) + 0.8 * (10 + 5 * 1.55))
+    assert found.mean == pytest.approx(found.integral / 1.1)
+    assert found.largest == pytest.approx(10 + 5 * 1.9)
+    assert (found.coverage, found.reads) == (pytest.approx(1), 3 + 8)
+    assert found.lower < found.mean < found.upper
+
+
 def test_uneven_reads_are_weighed_by_their_time() -> None:
     at_ns = [BOOT, BOOT + S, BOOT + 2 * S, BOOT + 2 * S + 10 * MS, BOOT + 2 * S + 20 * MS]
     uneven = stream([WATTS], at_ns, lambda _, t: 1000 if t <= BOOT + 2 * S else 9000)
     uneven = Stream("x", S, uneven.sensors, uneven.t0_ns, uneven.t1_ns, uneven.raw, uneven.valid)
-    found = gauges.summarise(uneven, 0, BOOT, BOOT + 2 * S + 20 * MS)
+    found = gauges.summarise(Gauge.of(uneven, 0), Windows.one(BOOT, BOOT + 2 * S + 20 * MS))
     assert found is not None
     assert found.integral == pytest.approx(2 * 1 + 0.01 * 5 + 0.01 * 9)
 
@@ -56,7 +69,7 @@ def test_dropouts_lower_the_coverage_not_the_mean() -> None:
     holes = stream(
         [WATTS], [BOOT + k * 100 * MS for k in range(31)], lambda _, t: None if BOOT + S < t < BOOT + 2 * S else 8_000
     )
-    found = gauges.summarise(holes, 0, BOOT, BOOT + 3 * S)
+    found = gauges.summarise(Gauge.of(holes, 0), Windows.one(BOOT, BOOT + 3 * S))
     assert found is not None
     assert found.mean == 8
     assert found.coverage == pytest.approx(2 / 3)
@@ -64,11 +77,13 @@ def test_dropouts_lower_the_coverage_not_the_mean() -> None:
 
 def test_single_and_no_reads() -> None:
     single = stream([WATTS], [BOOT], lambda *_: 7_000)
-    found = gauges.summarise(single, 0, BOOT - S, BOOT + S)
+    found = gauges.summarise(Gauge.of(single, 0), Windows.one(BOOT - S, BOOT + S))
     assert found is not None
     assert (found.mean, found.largest, found.coverage) == (7, 7, 0)
-    assert gauges.summarise(single, 0, BOOT + S, BOOT + 2 * S) is None
-    assert gauges.summarise(stream([WATTS], [BOOT], lambda *_: None), 0, BOOT - S, BOOT + S) is None
+    assert gauges.summarise(Gauge.of(single, 0), Windows.one(BOOT + S, BOOT + 2 * S)) is None
+    assert (
+        gauges.summarise(Gauge.of(stream([WATTS], [BOOT], lambda *_: None), 0), Windows.one(BOOT - S, BOOT + S)) is None
+    )
 
 
 MODEL = Sensor(

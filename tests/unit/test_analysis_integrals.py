@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from recordings import BOOT, MS, WINDOW, S, host, number, recording, stream
 
+from perun_like.analysis import integrals
 from perun_like.analysis.emissions import Assumptions
+from perun_like.analysis.gauges import Gauge
 from perun_like.analysis.integrals import energy
 from perun_like.analysis.tree import analyse
 from perun_like.analysis.windows import Windows
@@ -60,6 +62,10 @@ def truth_j(joules: Curve, a_ns: int, b_ns: int) -> float:
     return joules((b_ns - BOOT) / S) - joules((a_ns - BOOT) / S)
 
 
+def curve(reads: Stream) -> integrals.Curve | None:
+    return integrals.Curve.of(Gauge.of(reads, 0))
+
+
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("period_ns", [20 * MS, 70 * MS, 100 * MS])
 def test_the_truth_is_within_the_bounds_of_any_window(name: str, period_ns: int) -> None:
@@ -67,7 +73,7 @@ def test_the_truth_is_within_the_bounds_of_any_window(name: str, period_ns: int)
     random = np.random.default_rng(7)
     ends = np.sort(random.integers(*WINDOW, (2, 300)), axis=0)
     windows = Windows.each(np.append(ends[0], WINDOW[0]), np.append(ends[1], WINDOW[1]))
-    found = energy(reads(gauge(), power_w, period_ns), 0, windows)
+    found = energy(curve(reads(gauge(), power_w, period_ns)), windows)
     true_j = np.array([truth_j(joules, int(a), int(b)) for a, b in zip(windows.a_ns, windows.b_ns, strict=True)])
     assert (found.lower <= true_j + 1e-3).all()  # a reading is in whole milliwatts
     assert (true_j <= found.upper + 1e-3).all()
@@ -78,7 +84,7 @@ def test_the_truth_is_within_the_bounds_of_any_window(name: str, period_ns: int)
 
 
 def test_a_straight_line_is_off_by_no_more_than_half_an_update() -> None:
-    found = energy(reads(gauge(), ramp, 20 * MS), 0, Windows.one(*WINDOW))
+    found = energy(curve(reads(gauge(), ramp, 20 * MS)), Windows.one(*WINDOW))
     half_j = (TICK / 2 / S) * (ramp(2.5) - ramp(0.5))
     assert found.value[0] == pytest.approx(truth_j(ramp_j, *WINDOW), abs=half_j)
 
@@ -86,18 +92,18 @@ def test_a_straight_line_is_off_by_no_more_than_half_an_update() -> None:
 def test_windows_of_one_owner_add_up() -> None:
     gpu = reads(gauge(), square)
     edges = np.linspace(WINDOW[0], WINDOW[1], 8).astype(np.int64)
-    each = energy(gpu, 0, Windows.each(edges[:-1], edges[1:]))
-    whole = energy(gpu, 0, Windows(edges[:-1], edges[1:], np.zeros(7, np.int64), 1))
+    each = energy(curve(gpu), Windows.each(edges[:-1], edges[1:]))
+    whole = energy(curve(gpu), Windows(edges[:-1], edges[1:], np.zeros(7, np.int64), 1))
     for name in ("lower", "upper"):
         assert getattr(whole, name)[0] == pytest.approx(getattr(each, name).sum())
-    assert whole.value[0] == pytest.approx(energy(gpu, 0, Windows.one(*WINDOW)).value[0])
+    assert whole.value[0] == pytest.approx(energy(curve(gpu), Windows.one(*WINDOW)).value[0])
 
 
 def test_time_without_reads_is_missing_and_counts_nothing() -> None:
     sensor = gauge()
     at_ns = [t for t in range(WINDOW[0], WINDOW[1] + 200 * MS, 100 * MS) if not 600 * MS < t - WINDOW[0] < 1_400 * MS]
     gpu = stream([sensor], at_ns, lambda s, t: round(ramp((t - BOOT) / S) / s.scale))
-    found = energy(gpu, 0, Windows.one(*WINDOW))
+    found = energy(curve(gpu), Windows.one(*WINDOW))
     assert found.missing_s[0] == pytest.approx(0.8)
     without = truth_j(ramp_j, WINDOW[0], WINDOW[0] + 600 * MS) + truth_j(ramp_j, WINDOW[0] + 1_400 * MS, WINDOW[1])
     assert found.value[0] == pytest.approx(without, rel=0.05)
@@ -107,13 +113,13 @@ def test_time_without_reads_is_missing_and_counts_nothing() -> None:
 def test_time_before_the_first_and_after_the_last_read_is_missing() -> None:
     at_ns = [WINDOW[0] + 300 * MS + k * 100 * MS for k in range(10)]
     gpu = stream([gauge()], at_ns, lambda s, t: round(ramp((t - BOOT) / S) / s.scale))
-    found = energy(gpu, 0, Windows.one(*WINDOW))
+    found = energy(curve(gpu), Windows.one(*WINDOW))
     assert found.missing_s[0] == pytest.approx(2.0 - 0.9)
 
 
 def test_one_read_says_nothing() -> None:
     gpu = stream([gauge()], [WINDOW[0]], lambda _s, _t: 90_000)
-    found = energy(gpu, 0, Windows.one(*WINDOW))
+    found = energy(curve(gpu), Windows.one(*WINDOW))
     assert found.missing_s[0] == pytest.approx(2.0)
     assert np.isnan(found.upper[0])
 
@@ -125,7 +131,7 @@ def test_means_over_a_second_widen_the_bounds_by_what_they_smear() -> None:
     def mean_w(t: float) -> float:  # of 20 W, and 300 W from 1.5 s after BOOT on
         return 20 + 280 * min(max(t - 1.5, 0), 1)
 
-    found = energy(reads(sensor, mean_w), 0, Windows.one(BOOT + 1_400 * MS, BOOT + 2_000 * MS))
+    found = energy(curve(reads(sensor, mean_w)), Windows.one(BOOT + 1_400 * MS, BOOT + 2_000 * MS))
     assert found.lower[0] <= 0.1 * 20 + 0.5 * 300 <= found.upper[0]
 
 

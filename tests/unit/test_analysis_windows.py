@@ -222,6 +222,23 @@ def test_sums_over_many_windows_of_an_owner_keep_the_truth_within(lengths: list[
     assert found.value[1] == 0
 
 
+def test_windows_of_different_owners_may_overlap() -> None:
+    """Each owner's sum is what it would be alone."""
+    simulated = machine(WALK)
+    stream = record(simulated, BOOT, BOOT + 3 * S, period_ns=10 * MS)
+    random = Random(5)
+    edges = [sorted(random.sample(range(BOOT + 100 * MS, BOOT + 2_800 * MS, MS), 6)) for _ in range(30)]
+    a_ns, b_ns = (np.array([t for some in edges for t in some[k::2]], np.int64) for k in (0, 1))
+    owner = np.repeat(np.arange(30), 3)
+    [found] = increases(counters(stream), Windows(a_ns, b_ns, owner, 30))
+    for k in range(30):
+        mine = owner == k
+        [alone] = increases(counters(stream), Windows(a_ns[mine], b_ns[mine], np.zeros(3, np.int64), 1))
+        assert [float(figure[k]) for figure in found] == pytest.approx([float(figure[0]) for figure in alone])
+        exact = sum(truth(simulated, int(a), int(b)) for a, b in zip(a_ns[mine], b_ns[mine], strict=True))
+        assert found.lower[k] <= exact <= found.upper[k]
+
+
 def test_counters_of_different_ticks_are_each_looked_up_by_their_own() -> None:
     slow = Zone("intel-rapl:1", "dram", SQUARE, tick_ns=100 * MS, max_power_w=300)
     fast = Zone("intel-rapl:0", "package-0", SQUARE, max_power_w=300)
