@@ -18,7 +18,7 @@ from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.monitor import PerunMonitor
 from perun_like.monitoring.status import MonitorStatus
-from perun_like.sensing.discovery import backend_specs, select
+from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import new_run_id
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     environ = original_environ()
     _quiet_libraries()
     application = _application(program, environ, settings)
-    backends = select(backend_specs(sys.path), settings.backend)
+    backends = chosen_specs(sys.path, settings.backend)
     monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj, SignalGate())
     try:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())

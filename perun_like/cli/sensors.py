@@ -13,7 +13,7 @@ import click
 
 from perun_like.config import resolve
 from perun_like.sensing.contract import ESTIMATED, Context, Missing, Sensor
-from perun_like.sensing.discovery import Discovery, backend_specs, find_all, select
+from perun_like.sensing.discovery import ALTERNATIVES, Discovery, backend_specs, chosen_specs, find_all
 from perun_like.sensing.overlap import Split, is_energy, split
 
 
@@ -25,13 +25,13 @@ from perun_like.sensing.overlap import Split, is_energy, split
 def sensors(as_json: bool, **options: object) -> None:
     """Show what can be measured or estimated here, and what can't, why, and what would help."""
     settings = resolve(os.getcwd(), os.environ, options)
-    specs = select(backend_specs(sys.path), settings.backend)
+    specs = chosen_specs(sys.path, settings.backend)
     context = Context(powercap_root=settings.powercap_root, environ=os.environ, cpu_tdp_w=settings.cpu_tdp_w)
     discovery = find_all(specs, context)
     if as_json:
         click.echo(json.dumps(as_data(discovery), indent=2))
     else:
-        show_sensors(discovery)
+        show_sensors(discovery, () if settings.backend else tuple(backend_specs(sys.path, ALTERNATIVES)))
 
 
 def as_data(discovery: Discovery) -> dict[str, Any]:
@@ -47,8 +47,13 @@ def as_data(discovery: Discovery) -> dict[str, Any]:
     }
 
 
-def show_sensors(discovery: Discovery) -> None:
-    """Print what was found and what wasn't on stdout, for people, in 80 columns."""
+def show_sensors(discovery: Discovery, alternatives: Sequence[str] = ()) -> None:
+    """Print what was found and what wasn't on stdout, for people, in 80 columns.
+
+    Args:
+        discovery: What the backends said.
+        alternatives: Names of backends that weren't asked, as they are used only where they are named.
+    """
     from rich.console import Console  # here, as --json needn't wait for it
 
     console = Console(highlight=False, markup=False)
@@ -57,6 +62,8 @@ def show_sensors(discovery: Discovery) -> None:
     energy = [sensor for sensor in found if is_energy(sensor)]
     _print_energy(console, energy, division)
     _print_others(console, [sensor for sensor in found if not is_energy(sensor)])
+    if alternatives:
+        console.print(f"Used only if named: {', '.join(f'--backend {name}' for name in alternatives)}\n", style="dim")
     _print_missing(console, discovery.missing)
 
 

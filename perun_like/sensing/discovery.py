@@ -3,7 +3,8 @@
 Backends are named by entry points of the group ``perun_like.sensors``. Their names are read straight from
 the installed packages' ``entry_points.txt``: ``importlib.metadata`` would do it too, at 45 ms a start; this
 takes one or two. Nothing here knows any backend: a stranger's package is found and treated like our own, and
-can't break the rest.
+can't break the rest. Backends of the group ``perun_like.alternative_sensors`` read what others read already, by other
+means: they are used only where they are named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from perun_like.errors import InputError
 from perun_like.sensing.contract import Backend, Context, Found, Missing, Sensor
 
 GROUP = "perun_like.sensors"
+ALTERNATIVES = "perun_like.alternative_sensors"
 _METADATA = (".dist-info", ".egg-info")
 
 
@@ -35,17 +37,18 @@ class Discovery(NamedTuple):
     missing: list[Missing]
 
 
-def backend_specs(paths: Sequence[str]) -> dict[str, str]:
+def backend_specs(paths: Sequence[str], group: str = GROUP) -> dict[str, str]:
     """Installed backends: name to ``module:Class``, sorted by name.
 
     Args:
         paths: Directories as on ``sys.path``, in that order: the first that names a backend wins, as for
             imports. Anything that isn't a directory (zip archives, missing entries) is skipped.
+        group: The entry points' group: ``GROUP`` or ``ALTERNATIVES``.
     """
     specs: dict[str, str] = {}
     for directory in paths:
-        for text in _entry_point_files(directory or os.curdir):
-            for name, spec in _entries(text):
+        for text in _entry_point_files(directory or os.curdir, group):
+            for name, spec in _entries(text, group):
                 specs.setdefault(name, spec)
     return dict(sorted(specs.items()))
 
@@ -67,8 +70,8 @@ def import_paths(specs: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _entry_point_files(directory: str) -> Iterator[str]:
-    """Texts of the entry_points.txt in a directory that name our group."""
+def _entry_point_files(directory: str, group: str) -> Iterator[str]:
+    """Texts of the entry_points.txt in a directory that name a group."""
     try:
         names = sorted(name for name in os.listdir(directory) if name.endswith(_METADATA))
     except OSError:
@@ -82,21 +85,40 @@ def _entry_point_files(directory: str) -> Iterator[str]:
             content = os.read(descriptor, 1 << 20)
         finally:
             os.close(descriptor)
-        if GROUP.encode() in content:
+        if group.encode() in content:
             yield content.decode("utf-8", "replace")
 
 
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Names and objects in the section of our group."""
+def _entries(text: str, group: str) -> Iterator[tuple[str, str]]:
+    """Names and objects in the section of a group."""
     ours = False
     for raw in text.splitlines():
         line = raw.strip()
         if line.startswith("["):
-            ours = line == f"[{GROUP}]"
+            ours = line == f"[{group}]"
         elif ours and "=" in line and line[0] not in "#;":
             name, _, spec = line.partition("=")
             spec, _, _ = spec.partition("[")  # "module:Class [extra]": extras are pip's business
             yield name.strip(), spec.strip()
+
+
+def chosen_specs(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The installed backends to use: those named, or all but the alternatives if none is named.
+
+    Where an alternative and another backend read one thing, the other one comes first and is the one that counts.
+
+    Args:
+        paths: As of :func:`backend_specs`.
+        names: What the user asked for.
+
+    Raises:
+        InputError: a name that no installed package registers.
+    """
+    specs = backend_specs(paths)
+    if names:
+        alternatives = backend_specs(paths, ALTERNATIVES)
+        specs |= {name: spec for name, spec in alternatives.items() if name not in specs}
+    return select(specs, names)
 
 
 def select(specs: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ class RaplBackend:
             return Found((), (no_zones(context),))
         sensors: list[Sensor] = []
         failed: dict[str, list[str]] = {}
-        for sensor in _describe(zones):
+        for sensor in describe(zones):
             reason = _why_unreadable(_path(sensor))
             if reason is None:
                 sensors.append(sensor)
@@ -101,8 +101,8 @@ def _why_unreadable(path: str) -> str | None:
     return None
 
 
-def _describe(zones: Sequence[Zone]) -> Iterator[Sensor]:
-    """One sensor a zone, ids unique."""
+def describe(zones: Sequence[Zone]) -> Iterator[Sensor]:
+    """One sensor a zone, in the zones' order, ids unique. Nothing is said of whether it can be read."""
     names = {(zone.control_type, zone.indices): zone.name for zone in zones}
     wrap = wraps(zones)
     taken: set[str] = set()

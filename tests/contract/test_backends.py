@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from perun_like.sensing.contract import COUNTER, ESTIMATED, GAUGE, MEASURED, Backend, Context, Sensor
-from perun_like.sensing.discovery import backend_specs, find_all, load
+from perun_like.sensing.discovery import ALTERNATIVES, backend_specs, find_all, load
 from perun_like.sensing.overlap import is_energy, split
 
 Plant = Callable[[str], Path]
 
-SPECS = backend_specs(sys.path)
+SPECS = {**backend_specs(sys.path), **backend_specs(sys.path, ALTERNATIVES)}
 OURS = {name: spec for name, spec in SPECS.items() if spec.startswith("perun_like_sensors.")}
 MACHINES = sorted(path.stem for path in (Path(__file__).parents[1] / "fixtures" / "trees").glob("*.tree"))
 UNITS = {"J", "W", "B", "s", "Hz", "%", "1"}
@@ -61,7 +61,7 @@ def nothing_is_left_open() -> Iterator[None]:
 
 
 def test_there_are_the_backends_this_project_promises():
-    assert {"estimate", "host", "memory", "nvml", "processes", "rapl"} <= OURS.keys()
+    assert {"estimate", "host", "memory", "nvml", "processes", "pyrapl", "rapl"} <= OURS.keys()
 
 
 def test_what_is_found_is_described_completely(backend: Backend, context: Context):
@@ -139,7 +139,7 @@ IMPORT = """
 import sys
 sys.path[:0] = {paths!r}
 from perun_like.sensing import contract, discovery, overlap
-specs = discovery.backend_specs(sys.path)
+specs = {{**discovery.backend_specs(sys.path), **discovery.backend_specs(sys.path, discovery.ALTERNATIVES)}}
 context = contract.Context()
 found = discovery.find_all({{name: specs[name] for name in {names!r}}}, context)
 for name, backend in found.backends.items():

@@ -11,7 +11,7 @@ import pytest
 
 from perun_like.errors import InputError
 from perun_like.sensing.contract import COUNTER, Context, Found, Missing, Sensor
-from perun_like.sensing.discovery import backend_specs, find_all, load, select
+from perun_like.sensing.discovery import ALTERNATIVES, GROUP, backend_specs, chosen_specs, find_all, load, select
 
 
 def install(directory: Path, distribution: str, section: str) -> str:
@@ -21,10 +21,13 @@ def install(directory: Path, distribution: str, section: str) -> str:
     return str(directory)
 
 
-def test_the_same_backends_as_importlib_metadata_finds():
-    truth = {point.name: point.value for point in entry_points(group="perun_like.sensors")}
+@pytest.mark.parametrize(
+    ("group", "name"), [(GROUP, "perun_like.sensors"), (ALTERNATIVES, "perun_like.alternative_sensors")]
+)
+def test_the_same_backends_as_importlib_metadata_finds(group: str, name: str):
+    truth = {point.name: point.value for point in entry_points(group=name)}
     assert truth
-    assert backend_specs(sys.path) == truth
+    assert backend_specs(sys.path, group) == truth
 
 
 def test_sections_comments_extras_and_other_groups(tmp_path: Path):
@@ -62,6 +65,24 @@ def test_selecting_by_name():
         select(specs, ("b", "c"))
     with pytest.raises(InputError, match="installed are none"):
         select({}, ("c",))
+
+
+def test_an_alternative_is_used_only_where_it_is_named(tmp_path: Path):
+    path = install(
+        tmp_path,
+        "stranger-1.dist-info",
+        "[perun_like.sensors]\nmeter = m:Meter\nz = m:Z\n"
+        "[perun_like.alternative_sensors]\nalso = m:Also\nmeter = m:Impostor\n",
+    )
+    assert backend_specs([path]) == {"meter": "m:Meter", "z": "m:Z"}
+    assert chosen_specs([path], ()) == {"meter": "m:Meter", "z": "m:Z"}
+    assert chosen_specs([path], ("also",)) == {"also": "m:Also"}
+    # The alternative comes last, so that a total adds the other.
+    assert list(chosen_specs([path], ("also", "z", "meter")).items()) == [
+        ("meter", "m:Meter"), ("z", "m:Z"), ("also", "m:Also"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="unknown backend 'c': installed are also, meter, z"):
+        chosen_specs([path], ("c",))
 
 
 STRANGERS = """
