@@ -23,7 +23,9 @@ from perun_like import config_file
 from perun_like import config_values as values
 from perun_like.errors import ConfigError, InputError
 
-RESERVED = frozenset({"PERUN_RUN", "PERUN_HOST_ID"})  # variables that are not options
+RESERVED = frozenset(  # variables that are not options
+    {"PERUN_RUN", "PERUN_HOST_ID", "PERUN_RANK", "PERUN_SIZE", "PERUN_LOCAL_RANK", "PERUN_LOCAL_SIZE", "PERUN_JOB_ID"}
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Settings:
         period_ns: Time between reads of energy counters.
         json: File for the result as JSON; None: none.
         backend: Backends to use; empty: all.
+        rounds: How often to run a program, or a function at each call.
+        warmup: How often to run it before, without recording.
         report: Whether to print the report.
         command: Whether to store the command line.
         python: Interpreter for scripts and modules; None: the active environment's.
@@ -55,6 +59,8 @@ class Settings:
     period_ns: int = 100_000_000
     json: str | None = None
     backend: tuple[str, ...] = ()
+    rounds: int = 1
+    warmup: int = 0
     report: bool = True
     command: bool = True
     python: str | None = None
@@ -124,6 +130,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("json", "--json", "FILE", "Write the result as JSON too.", values.path, '"result.json"', "path"),
     Option("backend", "--backend", "NAME", "Use only this family of sensors; repeatable.", values.backends,
            '["rapl", "host"]', "list"),
+    Option("rounds", "--rounds", "N", "Run the program N times, for statistics.", values.rounds, "5", "number"),
+    Option("warmup", "--warmup", "N", "Run it N times before, without recording.", values.warmup, "1", "number"),
     Option("report", "--no-report", "", "Print no report.", values.flag, "true", "flag"),
     Option("command", "--no-command", "", "Keep the command line out of the results.", values.flag, "true",
            "flag"),

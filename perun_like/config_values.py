@@ -9,6 +9,7 @@ from perun_like.units import NS_PER_S, parse_duration_ns, parse_number, parse_pr
 
 MIN_PERIOD_NS = 1_000_000
 MAX_PERIOD_NS = 60 * NS_PER_S
+MOST_ROUNDS = 10_000
 MAX_NAME_BYTES = 200  # leaves room in the 255 that file systems allow for what we append
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
@@ -78,6 +79,25 @@ def flag(text: str) -> bool:
     if word not in (*_YES, *_NO):
         _fail(f"{text!r} is neither yes nor no: allowed are {', '.join((*_YES, *_NO))}")
     return word in _YES
+
+
+def rounds(text: str) -> int:
+    """How often a program is run."""
+    return _times(text, 1)
+
+
+def warmup(text: str) -> int:
+    """How often a program is run without being recorded."""
+    return _times(text, 0)
+
+
+def _times(text: str, least: int) -> int:
+    allowed = f"write a whole number from {least} to {MOST_ROUNDS}"
+    if not text.strip().isascii() or not text.strip().isdigit():
+        _fail(f"{text!r} is not a number of rounds: {allowed}")
+    if not least <= int(text) <= MOST_ROUNDS:
+        _fail(f"{text} rounds are not allowed: {allowed}")
+    return int(text)
 
 
 def intensity(text: str) -> float:

@@ -12,8 +12,8 @@ def recover(parts: tuple[str, ...]) -> None:
 
     A run whose profiler was killed leaves a directory RUN.parts; everything that was sampled until then is in it.
     """
-    from perun_like.monitoring.results import recover as recover_run
+    from perun_like.monitoring.saving import recover as recover_run
 
     for directory in parts:
-        _, path = recover_run(directory)
-        click.echo(path)
+        for _, path in recover_run(directory):
+            click.echo(path)

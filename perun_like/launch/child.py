@@ -61,9 +61,13 @@ class SignalGate:
 
     Blocking rather than handling keeps two things: who sent a signal can be asked, and none is lost between two
     instructions. ``child_state`` gives the child what there was before the gate.
+
+    Attributes:
+        threads: How many threads of this process hold them back: its first, and those that it has started since.
     """
 
     def __init__(self) -> None:
+        self.threads = 1
         self._ignored_child = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
         if self._ignored_child:  # ignored, it would have the child reaped behind our back
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -127,10 +131,10 @@ class Child:
     def wait(self) -> Ending:
         """Wait until it ends, handing on the signals that were meant for it.
 
-        With other threads in this process nothing is handed on: the kernel gives a signal to any thread that doesn't
-        hold it back, SIGCHLD too, so that waiting for signals could wait for ever.
+        With threads in this process that don't hold signals back nothing is handed on: the kernel gives them to any
+        such thread, SIGCHLD too, so that waiting for signals could wait for ever.
         """
-        if not _alone():
+        if _threads() > self._gate.threads:
             return self._ending(*os.wait4(self.pid, 0)[1:])
         awaited = {*self._gate.relayed, signal.SIGCHLD}
         while (ending := self._reap()) is None:
@@ -203,14 +207,14 @@ class Child:
         return int(numbers[0]) * 1024 + _GROWTH_B
 
 
-def _alone() -> bool:
-    """Whether this process has a single thread."""
+def _threads() -> int:
+    """How many threads this process has."""
     try:
-        return len(os.listdir("/proc/self/task")) == 1
+        return len(os.listdir("/proc/self/task"))
     except OSError:
         import threading
 
-        return threading.active_count() == 1
+        return threading.active_count()
 
 
 def find_executable(program: str, environ: Mapping[str, str]) -> str:

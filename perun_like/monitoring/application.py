@@ -1,34 +1,41 @@
-"""What is watched: a Python script, a module or any executable, as a child process."""
+"""What is watched: a Python script, a module or any executable, as a child process; or a function, in place."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from perun_like.errors import CannotExecuteError, InputError, ProgramNotFoundError
 from perun_like.launch.child import find_executable
+from perun_like.monitoring.wrapping import kind_of
 
 _PYTHON_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 
 
 @dataclass(frozen=True)
 class Application:
-    """A program and its arguments, ready to be started.
+    """A program or function and its arguments, ready to be started.
 
     Attributes:
         name: What its results are filed under.
-        argv: The command to execute.
+        argv: The command to execute; empty for a function.
         environ: The environment it gets.
         interpreter: The Python that runs a script or module; None for an executable.
+        call: The function with its arguments; None for a program.
+        place: Where the function stands, for people.
     """
 
     name: str
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     interpreter: str | None = None
+    call: Callable[[], Any] | None = None
+    place: str | None = None
 
     @classmethod
     def script(
@@ -58,7 +65,7 @@ class Application:
     ) -> Application:
         """A module, as ``python -m`` runs it."""
         interpreter = find_interpreter(environ, python)
-        return cls(_file_name(module), (interpreter, "-m", module, *args), environ, interpreter)
+        return cls(file_name(module), (interpreter, "-m", module, *args), environ, interpreter)
 
     @classmethod
     def executable(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
@@ -69,6 +76,30 @@ class Application:
         """
         find_executable(program, environ)
         return cls(_stem(program), (program, *args), environ)
+
+    @classmethod
+    def function(
+        cls,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Application:
+        """A function of this process, called in place.
+
+        Raises:
+            InputError: it can't be called, or calling it would only make a coroutine or generator and run nothing.
+        """
+        if not callable(function):
+            raise InputError(f"{function!r} can't be called: give a function and, apart from it, its arguments")
+        if (kind := kind_of(function)) != "function":
+            raise InputError(
+                f"calling the {kind} {name_of_function(function)} would run nothing: give a function that runs it, "
+                "such as lambda: asyncio.run(…), or decorate it with @profile"
+            )
+        call = partial(function, *args, **(kwargs or {}))
+        named = name or name_of_function(function)
+        return cls(file_name(named), (), os.environ, sys.executable, call, place_of_function(function))
 
     @classmethod
     def _command_meant(cls, program: str, args: Sequence[str], environ: Mapping[str, str]) -> Application:
@@ -131,10 +162,24 @@ def _stem(path: str) -> str:
     if path == "-":
         return "stdin"
     name = os.path.basename(os.path.abspath(path))
-    return _file_name(name[:-3] if name.endswith(".py") else name)
+    return file_name(name[:-3] if name.endswith(".py") else name)
 
 
-def _file_name(name: str) -> str:
+def name_of_function(function: Callable[..., Any]) -> str:
+    """What a function is called, within its module."""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return str(name).replace("<locals>.", "")
+
+
+def place_of_function(function: Callable[..., Any]) -> str | None:
+    """Where a function stands: ``train.py:12 train``; None if that isn't known."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno} {name_of_function(function)}"
+
+
+def file_name(name: str) -> str:
     """A name that can be a directory's, whatever it was made from."""
     kept = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name).strip().lstrip(".")
     return kept.encode(errors="replace")[:100].decode(errors="ignore") or "program"

@@ -19,9 +19,11 @@ _SCHEDULER_VARIABLES = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_JOB_PARTITION", 
 def run_metadata(app: Application, config: Settings) -> dict[str, Any]:
     """What was run, with which settings, and where each of them came from; ready for JSON."""
     settings = {key: value for key, value in asdict(config).items() if key != "origins"}
-    command = {"command": list(app.argv), "interpreter": app.interpreter} if config.command else {}
+    command = {"command": list(app.argv), "interpreter": app.interpreter} if config.command and app.argv else {}
+    function = {"function": app.place} if app.place is not None else {}
     return {
         **command,
+        **function,
         "software_version": __version__,
         "period_ns": config.period_ns,
         "settings": settings,

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perun_like.config import Settings
-from perun_like.errors import CannotExecuteError, InputError, InterruptedStartError, PerunError, SamplerError
+from perun_like.errors import CannotExecuteError, InputError, InterruptedStartError, PerunError
 from perun_like.launch.child import Child, Ending, SignalGate
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
+from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
+from perun_like.monitoring.own_process import OwnProcess
 from perun_like.monitoring.status import MonitorStatus
-from perun_like.sampling.local import make_local_directory, marks_directory, remove_directory
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
-from perun_like.sensing.discovery import import_paths
 from perun_like.store.place import RunPlace
 
 if TYPE_CHECKING:
     from perun_like.model.node import DataNode
     from perun_like.sampling.protocol import Event, Queue
-
-_READY_TIMEOUT_S = 5.0  # the sampler itself gives slow backends two
-_CLOSED_TIMEOUT_S = 10.0
 
 
 class PerunMonitor:
@@ -42,13 +38,9 @@ class PerunMonitor:
 
     Attributes:
         status: Where it is.
-        sp_ready_event: Raised by the sampler when it can read; None until it has been started, as the next five.
-        start_event, stop_event, close_event: Raised by the monitor.
-        queue: The sampler's reports.
-        perunSP: The sampling process.
         problem: What went wrong, for people; None while nothing did.
         exit_code: What a command should end with if nothing was run.
-        ending: How the program ended; None until it has.
+        ending: How the program ended, in its last round; None until it has, and for a function.
         path: The results file; None until it has been written.
     """
 
@@ -68,40 +60,68 @@ class PerunMonitor:
         self._assigned = {name: tuple(ids) for name, ids in l_assigned_sensors.items()}
         self._config = config
         self._gate = gate
-        self._local: str | None = None
-        self.status = MonitorStatus.SETUP
-        self.sp_ready_event: Event | None = None
-        self.start_event: Event | None = None
-        self.stop_event: Event | None = None
-        self.close_event: Event | None = None
-        self.queue: Queue | None = None
+        self._name = config.name or app.name
         self._early_sampler = sampler
-        self.perunSP: SamplerProcess | None = None
+        self._measurement: Measurement | None = None
+        self.status = MonitorStatus.SETUP
         self.problem: str | None = None
         self.exit_code = 1
         self.ending: Ending | None = None
         self.path: str | None = None
 
+    @property
+    def perunSP(self) -> SamplerProcess | None:  # noqa: N802 - the name its users know
+        """The sampling process; None before it has been started and after it was lost."""
+        return None if self._measurement is None else self._measurement.sampler
+
+    @property
+    def sp_ready_event(self) -> Event | None:
+        """Raised by the sampler when it can read; None without one, as the next four."""
+        return None if self.perunSP is None else self.perunSP.ready
+
+    @property
+    def start_event(self) -> Event | None:
+        """Raised by the monitor: the sampler reads from then on."""
+        return None if self.perunSP is None else self.perunSP.start
+
+    @property
+    def stop_event(self) -> Event | None:
+        """Raised by the monitor: the sampler reads a last time."""
+        return None if self.perunSP is None else self.perunSP.stop
+
+    @property
+    def close_event(self) -> Event | None:
+        """Raised by the monitor: the sampler completes its part and ends."""
+        return None if self.perunSP is None else self.perunSP.close
+
+    @property
+    def queue(self) -> Queue | None:
+        """The sampler's reports."""
+        return None if self.perunSP is None else self.perunSP.queue
+
     def run_application(self, run_id: str, record: bool = True) -> tuple[MonitorStatus, DataNode | None, Any]:
-        """Run the application once.
+        """Run the application, as many times as the settings say.
 
         Args:
             run_id: The id its results are filed under.
             record: Whether to measure it.
 
         Returns:
-            The status; the result tree, None if there is none; the program's exit code, negative for the signal that
-            ended it, None if it was not run.
+            The status; the result tree, None if there is none; and what came of the last round. Of a function: what it
+            returned. Of a program: its exit code, negative for the signal that ended it, None if it was not run.
 
         Raises:
             InputError: the results can't be filed under this id or in this directory. Nothing was run.
             InterruptedStartError: a signal to end came before the program was started.
+            BaseException: whatever the function raised, SystemExit too, once its data is safe.
         """
         self.problem = self.path = self.ending = None
         try:
             self._comm.check()
         except InputError as error:
             return self._failed(MonitorStatus.MPI_ERROR, error)
+        if self._app.call is not None:
+            return self._recorded_in_place(self._app.call, run_id) if record else self._unrecorded_in_place()
         gate = self._gate or SignalGate()
         try:
             return self._recorded(run_id, gate) if record else self._unrecorded(gate)
@@ -113,81 +133,78 @@ class PerunMonitor:
 
     def close(self) -> None:
         """Let the sampler go and remove what it left on this host. Safe to repeat."""
-        self._release_sampler()
+        if self._measurement is not None:
+            self._measurement.release()
         self.status = MonitorStatus.CLOSED
-
-    def _release_sampler(self) -> None:
-        if self.perunSP is not None:
-            self.perunSP.release()
-        if self._local is not None:
-            remove_directory(self._local)
 
     def _failed(self, status: MonitorStatus, error: PerunError) -> tuple[MonitorStatus, None, None]:
         self.status, self.problem, self.exit_code = status, str(error), error.exit_code
         return status, None, None
 
     def _unrecorded(self, gate: SignalGate) -> tuple[MonitorStatus, None, int]:
-        self.status = MonitorStatus.RUNNING
         ending = self._watch(self._app.environ, gate)[1]
-        return self._status_after(ending), None, _result(ending)
+        for _ in range(self._config.warmup + self._config.rounds - 1):
+            if ending.status == 0:
+                ending = self._watch(self._app.environ, gate)[1]
+        return self._status_after(ending.status != 0), None, _result(ending)
 
     def _recorded(self, run_id: str, gate: SignalGate) -> tuple[MonitorStatus, DataNode | None, int]:
-        place = RunPlace.claim(self._config.output, self._config.name or self._app.name, run_id)
+        place = self._claim(run_id)
+        measurement = self._measurement_of(place, run_id)
         try:
-            self._start_sampler(place, run_id)
-            process, ending = self._watch(self._watched_environ(), gate)
+            ending = self._warm_up(gate)
+            if ending is not None:
+                place.release()
+                return self._status_after(True), None, _result(ending)
+            self._start(measurement)
+            gate.threads = 1 + measurement.threads  # it has been started since, and holds signals back as well
+            processes, ending = self._watch_rounds(measurement, gate)
         except (CannotExecuteError, InterruptedStartError):
-            self._stop_sampler(None)
+            measurement.stop(0)
             place.release()
             raise
-        self._stop_sampler(process)
+        measurement.stop(processes[-1]["stop_ns"])
         self.status = MonitorStatus.PROCESSING
-        tree = self._process(place, run_id, process)
-        return self._status_after(ending), tree, _result(ending)
+        tree = self._process(measurement, run_id, processes)
+        return self._status_after(ending.status != 0), tree, _result(ending)
 
-    def _start_sampler(self, place: RunPlace, run_id: str) -> None:
-        """Have a sampler ready and its first sweep done; without one the application runs all the same."""
-        self._release_sampler()
-        try:
-            token = os.urandom(8).hex()
-            self._local = make_local_directory(token, self._comm.rank)
-            sampler = self.perunSP = self._early_sampler or SamplerProcess(os.environ)
-            self._early_sampler = None
-            self.sp_ready_event, self.queue = sampler.ready, sampler.queue
-            self.start_event, self.stop_event, self.close_event = sampler.start, sampler.stop, sampler.close
-            sampler.send("prepare", **self._order(place, run_id))
-            sampler.wait_ready(_READY_TIMEOUT_S)
-            self.status = MonitorStatus.READY
-            sampler.start.set()
-            sampler.queue.get(_READY_TIMEOUT_S)
-        except (SamplerError, OSError, TimeoutError) as error:
-            self._lose_sampler(error)
+    def _warm_up(self, gate: SignalGate) -> Ending | None:
+        """Run the program without recording; how it ended if that wasn't well."""
+        for number in range(1, self._config.warmup + 1):
+            ending = self._watch(self._app.environ, gate)[1]
+            if ending.status != 0:
+                self.problem = f"round {number} of the warm-up failed: nothing was recorded"
+                return ending
+        return None
 
-    def _order(self, place: RunPlace, run_id: str) -> dict[str, Any]:
-        config = self._config
-        return {
-            "backends": self._backends,
-            "paths": import_paths(self._backends),
-            "assigned": self._assigned,
-            "period_ns": config.period_ns,
-            "part": place.part(os.uname().nodename),
-            "local": self._local,
-            "run_token": self._watched_environ()[RUN_VARIABLE],
-            "context": {"powercap_root": config.powercap_root, "cpu_tdp_w": config.cpu_tdp_w},
-            "run": self._run_facts(run_id),
-        }
+    def _watch_rounds(self, measurement: Measurement, gate: SignalGate) -> tuple[list[dict[str, Any]], Ending]:
+        """Run the program as often as asked for, until it fails."""
+        environ = self._watched_environ(measurement)
+        process, ending = self._watch(environ, gate, measurement)
+        processes = [process]
+        while ending.status == 0 and len(processes) < self._config.rounds:
+            process, ending = self._watch(environ, gate, measurement, len(processes))
+            processes.append(process)
+        return processes, ending
 
-    def _watched_environ(self) -> dict[str, str]:
-        if self._local is None:
-            return dict(self._app.environ)
-        return {**self._app.environ, RUN_VARIABLE: marks_directory(self._local, self._comm.rank)}
+    def _watched_environ(self, measurement: Measurement) -> dict[str, str]:
+        marks = {} if measurement.marks is None else {RUN_VARIABLE: measurement.marks}
+        return {**self._app.environ, **marks}
 
-    def _watch(self, environ: Mapping[str, str], gate: SignalGate) -> tuple[dict[str, Any], Ending]:
+    def _watch(
+        self, environ: Mapping[str, str], gate: SignalGate, measurement: Measurement | None = None, number: int = 0
+    ) -> tuple[dict[str, Any], Ending]:
         """Run the program to its end; returns what the recording keeps of it, and how it ended."""
         child = Child(self._app.argv, environ, gate)
-        process: dict[str, Any] = {"rank": self._comm.rank, "pid": child.pid, "start_ns": child.start_ns}
+        process: dict[str, Any] = {
+            "rank": self._comm.rank,
+            "pid": child.pid,
+            "start_ns": child.start_ns,
+            "round": number,
+        }
         self.status = MonitorStatus.RUNNING
-        self._tell_sampler("watch", process=process)
+        if measurement is not None:
+            measurement.tell("watch", process=process)
         self.ending = ending = child.wait()
         process |= {
             "stop_ns": ending.stop_ns,
@@ -197,79 +214,119 @@ class PerunMonitor:
             "max_rss_b": ending.max_rss_b,
             "max_rss_floor_b": child.floor_rss_b,
         }
+        if measurement is not None:
+            measurement.tell("watch", process=process)
         return process, ending
 
-    def _tell_sampler(self, type_: str, **content: Any) -> None:
-        if self.perunSP is not None:
-            try:
-                self.perunSP.send(type_, **content)
-            except SamplerError as error:
-                self._lose_sampler(error)
+    def _unrecorded_in_place(self) -> tuple[MonitorStatus, None, Any]:
+        self.status = MonitorStatus.RUNNING
+        call, times = self._app.call, self._config.warmup + self._config.rounds
+        result = None
+        for _ in range(times):
+            result = call() if call is not None else None
+        return self._status_after(False), None, result
 
-    def _stop_sampler(self, process: dict[str, Any] | None) -> None:
-        if process is not None:
-            self._tell_sampler("watch", process=process)
-        if self.perunSP is not None:
-            try:
-                self.perunSP.stop.set(stop_ns=process["stop_ns"] if process is not None else 0)
-                self.perunSP.close.set()
-            except SamplerError as error:
-                self._lose_sampler(error)
-
-    def _await_sampler(self) -> None:
-        """Until its part is complete."""
+    def _recorded_in_place(self, call: Callable[[], Any], run_id: str) -> tuple[MonitorStatus, DataNode | None, Any]:
+        """Call the function; whatever it raises goes on to our caller once everything has been saved."""
+        measurement = self._measurement_of(self._claim(run_id), run_id)
+        self._start(measurement, in_place=True)
+        place = OwnProcess(measurement, self._comm)
+        failed = True
         try:
-            while self.perunSP is not None and self.perunSP.queue.get(_CLOSED_TIMEOUT_S)["type"] != "closed":
-                pass
-        except (SamplerError, TimeoutError) as error:
-            self._lose_sampler(error)
+            self.status = MonitorStatus.RUNNING
+            result = self._call_rounds(call, place)
+            failed = False
+        except SystemExit as error:
+            failed = error.code not in (None, 0)
+            raise
+        finally:
+            process = place.close()
+            measurement.stop(process["stop_ns"])
+            self.status = MonitorStatus.PROCESSING
+            tree = self._process(measurement, run_id, [process])
+            self._status_after(failed)
+        return self.status, tree, result
 
-    def _lose_sampler(self, error: Exception) -> None:
-        self.problem = self.problem or f"there is no complete measurement: {error}"
-        if self.perunSP is not None:
-            self.perunSP.release(0)
-        self.perunSP = None
-        self.queue = self.sp_ready_event = self.start_event = self.stop_event = self.close_event = None
+    def _call_rounds(self, call: Callable[[], Any], place: OwnProcess) -> Any:
+        for _ in range(self._config.warmup):
+            call()
+        result = None
+        for _ in range(self._config.rounds):
+            interval, raised = place.begin(self._name), True
+            try:
+                result = call()
+                raised = False
+            finally:
+                if interval is not None:
+                    interval.end(raised)
+        return result
 
-    def _process(self, place: RunPlace, run_id: str, process: dict[str, Any]) -> DataNode | None:
+    def _claim(self, run_id: str) -> RunPlace:
+        return RunPlace.claim(self._config.output, self._name, run_id)
+
+    def _measurement_of(self, place: RunPlace, run_id: str) -> Measurement:
+        if self._measurement is not None:
+            self._measurement.release()
+        run = self._run_facts(run_id)
+        self._measurement = Measurement(place, self._comm, self._config, run)
+        return self._measurement
+
+    def _start(self, measurement: Measurement, *, in_place: bool = False) -> None:
+        """Have a sampler ready and its first sweep done; without one the application runs all the same."""
+        early, self._early_sampler = self._early_sampler, None
+        if measurement.prepare(self._backends, self._assigned, early, in_place=in_place):
+            self.status = MonitorStatus.READY
+            measurement.begin()
+
+    def _process(self, measurement: Measurement, run_id: str, processes: list[dict[str, Any]]) -> DataNode | None:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
-        tree = None
+        tree, place = None, measurement.place
         try:
-            from perun_like.monitoring import results  # numpy and h5py: imported while the sampler completes its part
+            from perun_like.model.slicing import named
+            from perun_like.monitoring import results, saving  # numpy, h5py: while the sampler completes its part
+            from perun_like.monitoring.callbacks import after_run
 
-            self._await_sampler()
-            recording = results.recording_of(place, process, self._run_facts(run_id), self.problem)
+            measurement.await_part()
+            self.problem = measurement.problem
+            recording = results.recording_of(place, processes, self._run_facts(run_id), self.problem)
+            if any(host.rounds for host in recording.hosts):
+                recording = named(recording, self._name)
             tree = results.result_of(recording)
-            results.save(recording, tree, place)
-        except Exception as error:  # noqa: BLE001 - whatever we fail at, the program's end must be told as it was
-            from traceback import format_exc
-
+            saving.save(recording, tree, place)
+        except Exception as error:  # noqa: BLE001 - whatever we fail at, the application's end must be told as it was
             self.status = MonitorStatus.PERUN_ERROR
-            known = isinstance(error, (PerunError, OSError))
-            self.problem = (
-                f"the results could not be saved: {error if known else format_exc()}; "
-                f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
-            )
-            self._local = None  # if the sampler was killed, its newest samples are only there
+            self.problem = not_saved(error, place)
+            measurement.keep_local()
             place.unlock()
             return tree
         self.path = place.path
+        after_run(tree)
         return tree
 
     def _run_facts(self, run_id: str) -> dict[str, Any]:
-        config = self._config
-        return {"name": config.name or self._app.name, "run_id": run_id, "metadata": run_metadata(self._app, config)}
+        return {"name": self._name, "run_id": run_id, "metadata": run_metadata(self._app, self._config)}
 
-    def _status_after(self, ending: Ending) -> MonitorStatus:
+    def _status_after(self, failed: bool) -> MonitorStatus:
         """What the whole amounts to: our own failures are told first."""
         if self.status is not MonitorStatus.PERUN_ERROR:
-            if self.problem is not None:
+            if self._measurement is not None and self._measurement.problem is not None:
                 self.status = MonitorStatus.SP_ERROR
-            elif ending.status != 0:
+            elif failed:
                 self.status = MonitorStatus.SCRIPT_ERROR
             else:
                 self.status = MonitorStatus.PROCESSING
         return self.status
+
+
+def not_saved(error: Exception, place: RunPlace) -> str:
+    """What to say when results couldn't be saved."""
+    from traceback import format_exc
+
+    text = str(error) if isinstance(error, (PerunError, OSError)) else format_exc()
+    return (
+        f"the results could not be saved: {text}; "
+        f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
+    )
 
 
 def _result(ending: Ending) -> int:

@@ -19,20 +19,18 @@ from __future__ import annotations
 import atexit
 import os
 from _thread import allocate_lock, get_ident
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
+from perun_like.monitoring.wrapping import check_function, kind_of, wrap
 from perun_like.sampling.marks import RUN_VARIABLE, Marks, MarksFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]
-
-# Of a function's code object; the module inspect, which names them, takes 14 ms to import.
-_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Region:
@@ -57,16 +55,10 @@ class Region:
 
     def __call__(self, function: F) -> F:
         """The function, each call of which is a call of the region."""
-        if isinstance(function, type) or not callable(function):
-            raise TypeError(f"@region goes directly above a function (below @classmethod), not on {function!r}")
-        flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-        if flags & _ASYNC_GENERATOR:
-            return _wrap_async_generator(self.name, function)
-        if flags & _COROUTINE:
-            return _wrap_coroutine(self.name, function)
-        if flags & _GENERATOR:
-            return _wrap_generator(self.name, function)
-        return _wrap_function(self.name, function)
+        check_function("region", function)
+        if kind_of(function) == "function":
+            return _wrap_function(self.name, function)
+        return wrap(function, lambda: RegionCall(self.name))
 
 
 @overload
@@ -85,12 +77,44 @@ def region(name: Any) -> Any:
     return Region(getattr(name, "__qualname__", repr(name)))(name)
 
 
+class RegionCall:
+    """One call of a region, in as many steps as it takes."""
+
+    __slots__ = ("_end", "_name", "_resumed")
+
+    def __init__(self, name: str) -> None:
+        self._name, self._resumed = name, 0
+        self._end: End | None = None
+
+    def enter(self) -> None:
+        """Mark the beginning of a step."""
+        self._end = _begin(self._name, self._resumed)
+        self._resumed = 1
+
+    def leave(self, raised: bool) -> None:  # noqa: ARG002 - a region ends however it ends
+        """Mark its end."""
+        if self._end is not None:
+            self._end[0].words[self._end[1]] = monotonic_ns()
+
+
+def divert(marks: Marks | None) -> Marks | None:
+    """Have the regions of this process marked elsewhere from now on; None: where its environment says, if it does.
+
+    Returns:
+        Where they were marked until now; None if that was where the environment said.
+    """
+    before, _process.diverted = _process.diverted, marks
+    _process.known, _process.marks = marks is not None, marks
+    return before
+
+
 class _Process:
     """Whether and where this process writes marks. Unknown until the first region is entered, and after a fork."""
 
     def __init__(self) -> None:
         self.known = False
         self.marks: Marks | None = None
+        self.diverted: Marks | None = None
         self._lock = allocate_lock()
 
     def open(self) -> Marks | None:
@@ -110,11 +134,16 @@ class _Process:
             file.words = cast(memoryview, _Nowhere())
         if self.marks is not None:
             atexit.unregister(self.marks.flush)
+        self.diverted = None
         self.known, self.marks, self._lock = False, None, allocate_lock()  # another thread may have held the old one
 
 
 class _Nowhere:
     """Takes the end of a call that isn't this process's."""
+
+    def __getitem__(self, at: int) -> int:
+        """Nothing was there."""
+        return 0
 
     def __setitem__(self, at: int, value: int) -> None:
         """Forget it."""
@@ -141,66 +170,5 @@ def _wrap_function(name: str, function: F) -> F:
         finally:
             if end is not None:
                 end[0].words[end[1]] = monotonic_ns()
-
-    return cast(F, wrapper)
-
-
-def _wrap_coroutine(name: str, function: F) -> F:
-    @wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with Region(name):
-            return await function(*args, **kwargs)
-
-    return cast(F, wrapper)
-
-
-def _wrap_generator(name: str, function: F) -> F:
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        generator = function(*args, **kwargs)
-        step, value, resumed = generator.send, None, 0
-        while True:
-            end = _begin(name, resumed)
-            try:
-                item = step(value)
-            except StopIteration as stop:
-                return stop.value
-            finally:
-                if end is not None:
-                    end[0].words[end[1]] = monotonic_ns()
-            resumed = 1
-            try:
-                step, value = generator.send, (yield item)
-            except GeneratorExit:
-                generator.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever is thrown in goes to the wrapped generator
-                step, value = generator.throw, error
-
-    return cast(F, wrapper)
-
-
-def _wrap_async_generator(name: str, function: F) -> F:
-    @wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        generator = function(*args, **kwargs)
-        step, value, resumed = generator.asend, None, 0
-        while True:
-            end = _begin(name, resumed)
-            try:
-                item = await step(value)
-            except StopAsyncIteration:
-                return
-            finally:
-                if end is not None:
-                    end[0].words[end[1]] = monotonic_ns()
-            resumed = 1
-            try:
-                step, value = generator.asend, (yield item)
-            except GeneratorExit:
-                await generator.aclose()
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever is thrown in goes to the wrapped generator
-                step, value = generator.athrow, error
 
     return cast(F, wrapper)

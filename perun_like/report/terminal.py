@@ -6,10 +6,18 @@ import os
 from typing import TextIO
 
 from perun_like.model.node import DataNode
+from perun_like.report.page import Page
 from perun_like.report.text import render
 
 WIDEST = 100  # wider lines are harder to read, not easier
 _NEEDED = "±µ·…─█▏"
+
+
+def page_for(stream: TextIO, colour: bool | None = None) -> Page:
+    """A page for other texts, as fits a stream."""
+    terminal = stream.isatty()
+    coloured = _coloured(stream) if colour is None else colour
+    return Page(_width(stream) if terminal else 80, colour=coloured, ascii_only=not _carries(stream.encoding))
 
 
 def text_for(stream: TextIO, root: DataNode, *, path: str | None = None, colour: bool | None = None) -> str:
@@ -20,10 +28,14 @@ def text_for(stream: TextIO, root: DataNode, *, path: str | None = None, colour:
     """
     terminal = stream.isatty()
     if colour is None:
-        colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        colour = _coloured(stream)
     return render(
         root, width=_width(stream) if terminal else 80, colour=colour, ascii=not _carries(stream.encoding), path=path
     )
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _width(stream: TextIO) -> int:

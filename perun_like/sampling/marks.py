@@ -1,4 +1,4 @@
-"""Region marks: what a watched process writes, and what the sampler collects.
+"""Marks: what a watched process writes, and what the sampler collects.
 
 Each process of the application that enters a region writes files of its own into the run's host-local directory, whose
 path it inherits in ``PERUN_RUN``:
@@ -6,8 +6,12 @@ path it inherits in ``PERUN_RUN``:
 * ``marks-<id>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
   ``stop`` of 0 is a call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other
   bits are the number of the region's name. Rows never used have ``start`` 0.
-* ``names-<id>``: lines, counted from 0: a JSON string is the name of the region with the line's number; an object
-  says how many calls of which regions found no more room in the marks.
+* ``rounds-<id>-<n>``: the same for calls of functions that are profiled in place, with eight words ``name first start
+  stop cpu_start cpu_stop peak_start peak_stop``: the two lowest bits of ``name`` say that the row resumes an earlier
+  call, and that the call raised. ``first`` is the row that began the call. CPU times in us and memory in KiB, of the
+  whole process, are 0 where they weren't asked.
+* ``names-<id>``: lines, counted from 0: a JSON string is the name with the line's number; an object says how many
+  calls of which regions found no more room in the marks, a list likewise a name and its number of rounds.
 
 The id begins with the pid and ends at random: a program that execs another, and processes of different pid namespaces,
 have the same pid and marks of their own.
@@ -23,36 +27,69 @@ import os
 from _thread import allocate_lock, get_ident
 from itertools import count
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 ROW_WORDS = 4
+ROUND_WORDS = 8
+RESUMED, RAISED = 1, 2  # bits of a row's first word
 RUN_VARIABLE = "PERUN_RUN"
-FILE_ROWS = 1 << 14  # half a MiB
+FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
 MAX_FILES = 64  # a million calls; then calls are only counted
 
-_ROW_BYTES = ROW_WORDS * 8
+_WORD_BYTES = 8
 
 
 class MarksFile:
-    """One mapped file of marks being written.
+    """One mapped file of rows being written.
 
     Attributes:
         words: Its rows.
         draw: Hands out row numbers, without end; those from ``FILE_ROWS`` on say that the file is full.
+        first: The number of its first row among those of all files.
 
     Raises:
         OSError: it can't be created here, or there is no room for it.
     """
 
-    def __init__(self, path: str) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: str, row_words: int, number: int) -> None:
+        size = FILE_ROWS * row_words * _WORD_BYTES
+        fd = os.open(f"{path}-{number}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
-            os.posix_fallocate(fd, 0, FILE_ROWS * _ROW_BYTES)
-            self.words = memoryview(mmap.mmap(fd, FILE_ROWS * _ROW_BYTES)).cast("q")
+            os.posix_fallocate(fd, 0, size)
+            self.words = memoryview(mmap.mmap(fd, size)).cast("q")
         finally:
             os.close(fd)
         self.draw = count().__next__
+        self.first = number * FILE_ROWS
+
+
+class _Rows:
+    """Rows of one kind: files that follow each other as they fill up."""
+
+    def __init__(self, path: str, row_words: int) -> None:
+        self._path, self._row_words = path, row_words
+        self._lock = allocate_lock()
+        self._next_file = 0
+        self.files = [self._open_file()]
+
+    def grow(self, full: MarksFile) -> bool:
+        """Have a file with room after one that is full; False if there is none to be had."""
+        with self._lock:
+            if self.files[-1] is not full:
+                return True  # another thread has been faster
+            if self._next_file >= MAX_FILES:
+                return False
+            try:
+                self.files.append(self._open_file())
+            except OSError:
+                self._next_file = MAX_FILES
+            return self.files[-1] is not full
+
+    def _open_file(self) -> MarksFile:
+        file = MarksFile(self._path, self._row_words, self._next_file)
+        self._next_file += 1
+        return file
 
 
 class Marks:
@@ -66,11 +103,18 @@ class Marks:
         self.directory = directory
         self.numbers: dict[str, int] = {}
         self._lost: dict[str, int] = {}
+        self._lost_rounds: dict[str, int] = {}
         self._lock = allocate_lock()
         self._torn = False  # whether the last line lacks its end, for want of room
         self._id = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self._next_number = self._next_file = 0
-        self.files = [self._open_file()]
+        self._next_number = 0
+        self._calls = _Rows(os.path.join(directory, f"marks-{self._id}"), ROW_WORDS)
+        self._rounds: _Rows | None = None
+
+    @property
+    def files(self) -> list[MarksFile]:
+        """All that are mapped."""
+        return self._calls.files + (self._rounds.files if self._rounds is not None else [])
 
     def number(self, name: str) -> int | None:
         """The number that stands for a region's name in the rows; None when it can't be written down."""
@@ -84,13 +128,14 @@ class Marks:
         number = self.numbers.get(name)
         if number is None and (number := self.number(name)) is None:
             return None
-        file = self.files[-1]
+        calls = self._calls
+        file = calls.files[-1]
         row = file.draw()
         while row >= FILE_ROWS:
-            if not self._grow(file):
-                self._lose(name, resumed)
+            if not calls.grow(file):
+                self._lose(self._lost, name, resumed)
                 return None
-            file = self.files[-1]
+            file = calls.files[-1]
             row = file.draw()
         words, at = file.words, row * ROW_WORDS
         words[at] = number << 1 | resumed
@@ -98,31 +143,46 @@ class Marks:
         words[at + 2] = monotonic_ns()
         return file, at + 3
 
-    def _grow(self, full: MarksFile) -> bool:
+    def begin_round(self, name: str, first: int | None, cpu_us: int, peak_kib: int) -> tuple[MarksFile, int] | None:
+        """Mark the beginning of a round or, with the row that began it, of its next interval.
+
+        Returns:
+            The file and the place of the row in its words; None if it was only counted.
+        """
+        number = self.numbers.get(name)
+        if number is None and (number := self.number(name)) is None:
+            return None
+        rounds = self._rounds or self._open_rounds()
+        file = rounds.files[-1]
+        row = file.draw()
+        while row >= FILE_ROWS:
+            if not rounds.grow(file):
+                self._lose(self._lost_rounds, name, first is not None)
+                return None
+            file = rounds.files[-1]
+            row = file.draw()
+        words, at = file.words, row * ROUND_WORDS
+        words[at] = number << 2 | (first is not None)
+        words[at + 1] = file.first + row if first is None else first
+        words[at + 4] = cpu_us
+        words[at + 6] = peak_kib
+        words[at + 2] = monotonic_ns()
+        return file, at
+
+    def _open_rounds(self) -> _Rows:
         with self._lock:
-            if self.files[-1] is not full:
-                return True  # another thread has been faster
-            if self._next_file >= MAX_FILES:
-                return False
-            try:
-                self.files.append(self._open_file())
-            except OSError:
-                self._next_file = MAX_FILES
-            return self.files[-1] is not full
+            if self._rounds is None:
+                self._rounds = _Rows(os.path.join(self.directory, f"rounds-{self._id}"), ROUND_WORDS)
+            return self._rounds
 
-    def _open_file(self) -> MarksFile:
-        file = MarksFile(os.path.join(self.directory, f"marks-{self._id}-{self._next_file}"))
-        self._next_file += 1
-        return file
-
-    def _lose(self, name: str, resumed: int) -> None:
+    def _lose(self, lost: dict[str, int], name: str, resumed: int) -> None:
         """Count a call; powers of two are written down, so that a kill forgets less than half of them."""
         with self._lock:
-            calls = self._lost[name] = self._lost.get(name, 0) + 1 - resumed
+            calls = lost[name] = lost.get(name, 0) + 1 - resumed
             if calls & (calls - 1) == 0:
-                self._append({name: calls})
+                self._append({name: calls} if lost is self._lost else [name, calls])
 
-    def _append(self, entry: str | dict[str, int]) -> bool:
+    def _append(self, entry: str | dict[str, int] | list[Any]) -> bool:
         """Add a line to this process's names, in one write so that lines of threads never mix."""
         path = os.path.join(self.directory, f"names-{self._id}")
         try:
@@ -146,29 +206,50 @@ class Marks:
         """Write down how many calls were only counted."""
         if self._lost:
             self._append(self._lost)
+        for name, calls in self._lost_rounds.items():
+            self._append([name, calls])
 
 
-def collect(directory: str, rank: int) -> list[tuple[dict[str, Any], bytes]]:
-    """Everything that was marked in a rank's directory: for each process its facts and its rows."""
-    found: list[tuple[dict[str, Any], bytes]] = []
+class Collected(NamedTuple):
+    """What one process has marked.
+
+    Attributes:
+        facts: ``pid``, ``rank``, ``names``, ``lost``, ``lost_rounds``.
+        calls: Rows of calls of regions.
+        rounds: Rows of rounds.
+    """
+
+    facts: dict[str, Any]
+    calls: bytes
+    rounds: bytes
+
+
+def collect(directory: str, rank: int) -> list[Collected]:
+    """Everything that was marked in a rank's directory, by process."""
+    found: list[Collected] = []
     for id_ in sorted(name[6:] for name in os.listdir(directory) if name.startswith("names-")):
         pid = id_.partition("-")[0]
         if pid.isdigit():
             facts = {"pid": int(pid), "rank": rank, **_names(directory, id_)}
-            found.append((facts, _rows(directory, id_)))
+            calls = _rows(directory, f"marks-{id_}", ROW_WORDS)
+            found.append(Collected(facts, calls, _rows(directory, f"rounds-{id_}", ROUND_WORDS)))
     return found
 
 
 def _names(directory: str, id_: str) -> dict[str, Any]:
     entries = _entries(directory, id_)
     lost: dict[str, int] = {}
+    lost_rounds: dict[str, int] = {}
     for entry in entries:
         if isinstance(entry, dict):
             lost.update(entry)
-    return {"names": [entry if isinstance(entry, str) else "" for entry in entries], "lost": lost}
+        elif isinstance(entry, list) and len(entry) == 2:
+            lost_rounds[str(entry[0])] = int(entry[1])
+    names = [entry if isinstance(entry, str) else "" for entry in entries]
+    return {"names": names, "lost": lost, "lost_rounds": lost_rounds}
 
 
-def _entries(directory: str, id_: str) -> list[str | dict[str, int]]:
+def _entries(directory: str, id_: str) -> list[Any]:
     try:
         with open(os.path.join(directory, f"names-{id_}"), "rb") as file:
             # A line without its newline was torn by a kill.
@@ -177,22 +258,24 @@ def _entries(directory: str, id_: str) -> list[str | dict[str, int]]:
         return []
 
 
-def _entry(line: bytes) -> str | dict[str, int]:
+def _entry(line: bytes) -> Any:
     """What a line says; nothing if there was no room for all of it: it keeps its number, and costs no other line."""
     try:
         found = json.loads(line)
     except ValueError:
         return ""
-    return found if isinstance(found, (str, dict)) else ""
+    return found if isinstance(found, (str, dict, list)) else ""
 
 
-def _rows(directory: str, id_: str) -> bytes:
+def _rows(directory: str, stem: str, row_words: int) -> bytes:
     rows = bytearray()
     for number in range(MAX_FILES):
         try:
-            with open(os.path.join(directory, f"marks-{id_}-{number}"), "rb") as file:
+            with open(os.path.join(directory, f"{stem}-{number}"), "rb") as file:
                 used = file.read().rstrip(b"\0")
         except FileNotFoundError:
             break
-        rows += used + bytes(-len(used) % _ROW_BYTES)
+        if number and rows:  # rows are known by their number: a file before that isn't full would shift them
+            rows += bytes(number * FILE_ROWS * row_words * _WORD_BYTES - len(rows))
+        rows += used + bytes(-len(used) % (row_words * _WORD_BYTES))
     return bytes(rows)

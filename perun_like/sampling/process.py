@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,11 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from perun_like.errors import SamplerError
+from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.protocol import Connection, Event, Queue
 
 # Launchers tell processes their rank through these; a process that sees them may believe that it is one.
 _MPI_PREFIXES = ("PMI_", "PMIX_", "PMI2_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_", "I_MPI_")
 _BOOT = "import sys; sys.path += sys.argv[1:]; from perun_like.sampling.sampler import main; main()"
+_ORPHANED = "import os; os.fork() and os._exit(0); "
 
 
 class SamplerProcess:
@@ -23,21 +26,28 @@ class SamplerProcess:
     It is a fresh isolated interpreter in a session of its own with no inherited descriptors, so that it neither sees
     what the application does to its own process group nor keeps anything of it open.
 
+    Args:
+        environ: The environment it is given, less what would make it a rank or a part of the application.
+        executable: A Python interpreter.
+        orphan: Whether it shall not be our child for longer than its start takes: a program that waits for any of
+            its children must not find one that it hasn't started.
+
     Raises:
         SamplerError: the interpreter could not be started.
     """
 
-    def __init__(self, environ: Mapping[str, str], executable: str = sys.executable) -> None:
+    def __init__(self, environ: Mapping[str, str], executable: str = sys.executable, *, orphan: bool = False) -> None:
         command_r, command_w = os.pipe()
         report_r, report_w = os.pipe()
         try:
-            self.pid = _spawn(executable, environ, command_r, report_w)
+            self.pid = _spawn(executable, environ, command_r, report_w, _ORPHANED * orphan + _BOOT)
         except OSError as error:
             raise SamplerError(f"the sampling process can't be started: {executable}: {error.strerror}") from error
         finally:
             os.close(command_r)
             os.close(report_w)
         self.exitcode: int | None = None
+        self._orphan = orphan
         self._connection = Connection(report_r, command_w)
         self.queue = Queue(self._connection)
         self.ready = Event("ready", queue=self.queue)
@@ -57,9 +67,13 @@ class SamplerProcess:
         """
         if not self.ready.wait(timeout):
             raise SamplerError(f"the sampling process was not ready within {timeout:g} s")
+        if self._orphan:
+            self._reap_starter()
 
     def is_alive(self) -> bool:
         """Whether the process is still running."""
+        if self._orphan:
+            return self._connection.is_open()
         if self.exitcode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -78,14 +92,25 @@ class SamplerProcess:
     def release(self, timeout: float = 1.0) -> None:
         """Let it go: close the pipes, and kill it if that doesn't end it. Safe to repeat."""
         self._connection.close()
-        if self.exitcode is None and not self.join(timeout):
+        if self._orphan:
+            self._reap_starter()
+        elif self.exitcode is None and not self.join(timeout):
             os.kill(self.pid, signal.SIGKILL)
             self.join(max(timeout, 1.0))  # it can't refuse; not waiting for it would leave a zombie
 
+    def disown(self) -> None:
+        """In a forked child: close our copies of the pipes, so that the sampler notices when its monitor dies."""
+        self._connection.close()
 
-def _spawn(executable: str, environ: Mapping[str, str], read_fd: int, write_fd: int) -> int:
-    argv = [executable, "-I", "-S", "-c", _BOOT, *(os.path.abspath(path) for path in sys.path if path)]
-    env = {key: value for key, value in environ.items() if not key.startswith(_MPI_PREFIXES)}
+    def _reap_starter(self) -> None:
+        """The process that was our child, and ended when it had started the one that samples."""
+        with contextlib.suppress(ChildProcessError):  # the program has waited for it, or has done so before
+            os.waitpid(self.pid, 0)
+
+
+def _spawn(executable: str, environ: Mapping[str, str], read_fd: int, write_fd: int, boot: str) -> int:
+    argv = [executable, "-I", "-S", "-c", boot, *(os.path.abspath(path) for path in sys.path if path)]
+    env = {key: value for key, value in environ.items() if not key.startswith((*_MPI_PREFIXES, RUN_VARIABLE))}
     actions = [
         (os.POSIX_SPAWN_DUP2, read_fd, 0),
         (os.POSIX_SPAWN_DUP2, write_fd, 1),

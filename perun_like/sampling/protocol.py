@@ -2,8 +2,11 @@
 
 ======================  =====================================================================
 monitor to sampler      ``prepare`` (what to read, where to write), ``start``, ``watch`` (the
-                        application has started or ended), ``stop``, ``close``
-sampler to monitor      ``ready``, ``started``, ``stopped``, ``closed``, ``failed``
+                        application has started or ended), ``note`` (something to be kept beside
+                        the samples), ``sync`` (read now, and have everything where a reader
+                        finds it), ``stop``, ``close``
+sampler to monitor      ``ready``, ``started``, ``synced``, ``values`` (the newest, if asked for),
+                        ``stopped``, ``closed``, ``failed``
 ======================  =====================================================================
 
 Pipes need no semaphores and no helper process, and the kernel tells each side when the other has died.
@@ -11,17 +14,26 @@ Pipes need no semaphores and no helper process, and the kernel tells each side w
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import select
+import termios
 import time
-from typing import Any
+from array import array
+from typing import TYPE_CHECKING, Any
 
 from perun_like.errors import SamplerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from queue import SimpleQueue
 
 Message = dict[str, Any]
 
 _CHUNK = 1 << 16
+_ROOM = 1 << 15  # of the 64 KiB that a pipe holds
 
 
 class Connection:
@@ -31,6 +43,7 @@ class Connection:
         self._read_fd = read_fd
         self._write_fd = write_fd
         self._pending = b""
+        self._ours = _identity(read_fd), _identity(write_fd)
 
     def send(self, type_: str, **content: Any) -> None:
         """Send a message.
@@ -40,6 +53,7 @@ class Connection:
         """
         line = json.dumps({"type": type_, **content}, separators=(",", ":")).encode() + b"\n"
         try:
+            self._check()
             while line:
                 line = line[os.write(self._write_fd, line) :]
         except OSError as error:
@@ -55,6 +69,7 @@ class Connection:
         while b"\n" not in self._pending:
             if not self._wait(deadline):
                 return None
+            self._check()
             chunk = os.read(self._read_fd, _CHUNK)
             if not chunk:
                 raise EOFError("the other side has closed its pipe")
@@ -62,6 +77,24 @@ class Connection:
         line, _, self._pending = self._pending.partition(b"\n")
         message: Message = json.loads(line)
         return message
+
+    def _check(self) -> None:
+        """A program that closes all descriptors closes ours, and may have their numbers for files of its own by now."""
+        if (_identity(self._read_fd), _identity(self._write_fd)) != self._ours:
+            self._read_fd = self._write_fd = -1
+            raise SamplerError("the sampling process can't be reached: its pipes were closed by the program")
+
+    def is_open(self) -> bool:
+        """Whether the other side is still there."""
+        poll = select.poll()
+        poll.register(self._read_fd, 0)  # a hang-up is always told
+        return self._read_fd >= 0 and not poll.poll(0)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes can be sent without waiting for the other side to read (Linux)."""
+        unread = array("i", [0])
+        fcntl.ioctl(self._write_fd, termios.FIONREAD, unread)
+        return unread[0] + size < _ROOM
 
     def _wait(self, deadline: float | None) -> bool:
         poll = select.poll()
@@ -71,9 +104,20 @@ class Connection:
 
     def close(self) -> None:
         """Close both descriptors. Safe to repeat."""
+        with contextlib.suppress(SamplerError):
+            self._check()
         for fd in {self._read_fd, self._write_fd} - {-1}:
             os.close(fd)
         self._read_fd = self._write_fd = -1
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """What a descriptor stands for."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 class Queue:
@@ -81,6 +125,23 @@ class Queue:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._pumped: SimpleQueue[Message | None] | None = None
+
+    def pump(self, take: Callable[[Message], bool]) -> None:
+        """From now on read in a thread, which first offers each report to a function that may take it."""
+        from queue import SimpleQueue  # these two are imported only where somebody wants the newest values
+        from threading import Thread
+
+        self._pumped = SimpleQueue()
+        Thread(target=self._pump, args=(take, self._pumped), name="perun_like newest values", daemon=True).start()
+
+    def _pump(self, take: Callable[[Message], bool], rest: SimpleQueue[Message | None]) -> None:
+        try:
+            while (message := self._connection.receive()) is not None:
+                if not take(message):
+                    rest.put(message)
+        except (EOFError, OSError, ValueError, SamplerError):
+            rest.put(None)
 
     def get(self, timeout: float | None = None) -> Message:
         """The next report.
@@ -90,7 +151,7 @@ class Queue:
             SamplerError: the sampling process failed or has died.
         """
         try:
-            message = self._connection.receive(timeout)
+            message = self._connection.receive(timeout) if self._pumped is None else _next(self._pumped, timeout)
         except EOFError as error:
             raise SamplerError("the sampling process has died") from error
         if message is None:
@@ -100,6 +161,20 @@ class Queue:
         return message
 
 
+def _next(pumped: SimpleQueue[Message | None], timeout: float | None) -> Message | None:
+    """The next report that a thread has read; None when none came in time."""
+    from queue import Empty
+
+    try:
+        message = pumped.get(timeout=timeout)
+    except Empty:
+        return None
+    if message is None:
+        pumped.put(None)  # for whoever asks next
+        raise EOFError("the other side has closed its pipe")
+    return message
+
+
 class Event:
     """A flag that one side raises and the other sees, with ``multiprocessing.Event``'s interface.
 
@@ -107,6 +182,9 @@ class Event:
         name: The message that raises it.
         connection: Where that message is sent; None for a flag that only the sampler raises.
         queue: Where the message arrives; None for a flag that only the monitor raises.
+
+    Attributes:
+        content: What the message that raised it said.
     """
 
     def __init__(self, name: str, connection: Connection | None = None, queue: Queue | None = None) -> None:
@@ -114,6 +192,7 @@ class Event:
         self._connection = connection
         self._queue = queue
         self._set = False
+        self.content: Message = {}
 
     def set(self, **content: Any) -> None:
         """Raise the flag, and say so to the sampler."""
@@ -135,7 +214,8 @@ class Event:
         while not self._set and self._queue is not None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                self._set = self._queue.get(left)["type"] == self._name
+                self.content = self._queue.get(left)
+                self._set = self.content["type"] == self._name
             except TimeoutError:
                 return False
         return self._set

@@ -12,15 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Container, Mapping
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from perun_like.errors import SamplerError
 from perun_like.sampling import marks
+from perun_like.sampling.activity import REST_AFTER_S, Activity
 from perun_like.sampling.host import clocks, detach, host_facts, peak_memory_b
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.protocol import Connection, Message
-from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, STREAM, Part, Tail
+from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
 from perun_like.sensing.contract import MEASURED, Backend, Context, Missing, Sensor
@@ -33,6 +34,7 @@ Found = tuple[Backend, tuple[Sensor, ...]]
 PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
 MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
 LAST_SWEEP_TIMEOUT_S = 2.0
+LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is measured in place is looked up
 
 
 class Sampler:
@@ -47,6 +49,11 @@ class Sampler:
         self._missing: list[Missing] = []
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
         self._next_stream = 0
+        self._rests = False
+        self._told: list[int] = []  # when the values last told were read
+        self._context.application_pid = order.get("application_pid")
+        directory = order.get("in_place")
+        self._activity = Activity(directory) if directory is not None else None
         header = {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()}
         self._part.write_json(HEADER, header)
 
@@ -76,6 +83,46 @@ class Sampler:
         self._context.application_pid = process["pid"]
         self._part.write_json(NOTE, {"process": process})
 
+    def note(self, content: dict[str, Any]) -> None:
+        """Keep something beside the samples."""
+        self._part.write_json(NOTE, content)
+
+    def sync(self, after_ns: int) -> None:
+        """Sweep once that shows what there was at an instant, resting or not; return when that is done."""
+        self._rests = False
+        if self._activity is not None:
+            self._activity.touch()
+        self._wait_for([sweeper.sync(after_ns) for sweeper in self._sweepers.values()])
+
+    def look(self, connection: Connection) -> None:
+        """Once a second: rest if there is nothing to measure, tell the newest values if they are wanted."""
+        if self._activity is not None and not self._rests and self._activity.idle_s() > REST_AFTER_S:
+            self._rests = True
+            self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
+        if self._order.get("live"):
+            self._tell_newest(connection)
+
+    @property
+    def looks(self) -> bool:
+        """Whether ``look`` has anything to do."""
+        return bool(self._order.get("live")) or (self._activity is not None and not self._rests)
+
+    def sensors(self) -> list[dict[str, Any]]:
+        """What is read, in the order of the values that are told."""
+        return [sensor._asdict() for sweeper in self._sweepers.values() for sensor in sweeper.sensors]
+
+    def _tell_newest(self, connection: Connection) -> None:
+        newest = [sweeper.newest for sweeper in self._sweepers.values()]
+        if (when := [t_ns for t_ns, _ in newest]) != self._told:
+            content: dict[str, Any] = {"t_ns": when, "raw": [list(raw) for _, raw in newest]}
+            _report_if_room(connection, "values", **content)
+            self._told = when
+
+    def _wait_for(self, done: list[Event]) -> None:
+        deadline = time.monotonic() + LAST_SWEEP_TIMEOUT_S
+        for event in done:
+            event.wait(max(0.0, deadline - time.monotonic()))
+
     def stop(self, stop_ns: int) -> None:
         """Sweep everything a last time."""
         for sweeper in self._sweepers.values():
@@ -90,7 +137,7 @@ class Sampler:
         for stream, sweeper in self._sweepers.items():
             self._part.move(stream, sweeper.tail)
 
-    def sync(self) -> None:
+    def fsync(self) -> None:
         """Wait until the run's directory has everything."""
         self._part.sync()
 
@@ -98,9 +145,10 @@ class Sampler:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
         self.move()
         for rank in sorted(name for name in os.listdir(self._local) if name.isdigit()):
-            for number, (facts, rows) in enumerate(marks.collect(os.path.join(self._local, rank), int(rank))):
+            for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(self._local, rank), int(rank))):
                 self._part.write_json(NOTE, {"marks": facts, "number": number})
-                self._part.write(MARKS, rows, stream=int(rank), sequence=number)
+                self._part.write(MARKS, calls, stream=int(rank), sequence=number)
+                self._part.write(ROUNDS, rounds, stream=int(rank), sequence=number)
         stats = self._stats()
         self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut})
         self._part.close()
@@ -186,21 +234,30 @@ def serve(connection: Connection) -> None:
     sampler: Sampler | None = None
     next_move = time.monotonic() + MOVE_PERIOD_S
     while True:
+        left_s = max(0.0, next_move - time.monotonic())
         try:
-            message = connection.receive(max(0.0, next_move - time.monotonic()))
+            message = connection.receive(
+                min(left_s, LOOK_PERIOD_S) if sampler is not None and sampler.looks else left_s
+            )
         except EOFError:
             if sampler is not None:
                 sampler.stop(time.monotonic_ns())
                 sampler.close("the profiler was killed")
             return
+        if message is None and sampler is not None and sampler.looks:
+            sampler.look(connection)
+        if message is None and time.monotonic() < next_move:
+            continue
         if message is None and sampler is not None:
             with contextlib.suppress(OSError):  # a full disk may have room again; until then the tails keep the samples
                 sampler.move()
-                sampler.sync()
+                sampler.fsync()
         if message is None:
             next_move = time.monotonic() + MOVE_PERIOD_S
             continue
         sampler = sampler or Sampler(message)
+        if message["type"] == "sync":  # what is synced stays where it is until it has been read
+            next_move = time.monotonic() + MOVE_PERIOD_S
         if _obey(sampler, message, connection):
             return
 
@@ -210,12 +267,17 @@ def _obey(sampler: Sampler, message: Message, connection: Connection) -> bool:
     kind = message["type"]
     if kind == "prepare":
         sampler.prepare()
-        _report(connection, "ready")
+        _report(connection, "ready", **({"sensors": sampler.sensors()} if message.get("live") else {}))
     elif kind == "start":
         sampler.start()
         _report(connection, "started")
     elif kind == "watch":
         sampler.watch(message["process"])
+    elif kind == "note":
+        sampler.note(message["content"])
+    elif kind == "sync":
+        sampler.sync(message["after_ns"])
+        _report(connection, "synced")
     elif kind == "stop":
         sampler.stop(message["stop_ns"])
         _report(connection, "stopped")
@@ -228,6 +290,13 @@ def _report(connection: Connection, type_: str, **content: Any) -> None:
     # A monitor that is gone is noticed when its pipe ends, after everything it said has been done.
     with contextlib.suppress(SamplerError):
         connection.send(type_, **content)
+
+
+def _report_if_room(connection: Connection, type_: str, **content: Any) -> None:
+    """Report what the next report will replace: never wait for a monitor that doesn't read."""
+    with contextlib.suppress(OSError):
+        if connection.has_room(64 * sum(map(len, content.values())) + 4096):
+            _report(connection, type_, **content)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from perun_like.errors import FileError
 
-HEADER, STREAM, ROWS, MARKS, NOTE, FOOTER = range(1, 7)
+HEADER, STREAM, ROWS, MARKS, NOTE, FOOTER, ROUNDS = range(1, 8)
 MASK_BITS = 63  # sensors whose validity fits in one signed word
 
 _FRAME_MAGIC = b"PRF1"

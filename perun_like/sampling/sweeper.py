@@ -12,6 +12,7 @@ from perun_like.sampling.spool import Tail
 from perun_like.sensing.contract import Backend, Context, Reader, Sensor
 from perun_like.units import NS_PER_S
 
+_GO_ON, _REST, _END = "go on", "rest", "end"
 _RAISED_IN_A_ROW = 20  # a backend that does nothing but raise is given up
 
 
@@ -22,6 +23,7 @@ class Sweeper:
         sensors: What a row holds, in order.
         missed: Grid points that were skipped because a sweep or the machine was late.
         worst_lateness_ns: The largest distance between a grid point and the sweep that served it.
+        newest: When the last sweep began, and what it read.
         dropped: Sweeps that found no room in the tail.
         failure: Why it gave up; None while all is well.
     """
@@ -36,12 +38,15 @@ class Sweeper:
         self.failure: str | None = None
         self.first_sweep = Event()
         self._reader: Reader = backend.open(self.sensors, context)
-        # A lock that is held until the end: waiting for it with a timeout is a sleep that can be cut short,
-        # and costs a third of what an Event does.
-        self._running = _thread.allocate_lock()
-        self._running.acquire()
-        self._stop_ns = 0
+        # A lock that is held until there is something else to do: waiting for it with a timeout is a sleep that can
+        # be cut short, and costs a third of what an Event does.
+        self._woken = _thread.allocate_lock()
+        self._woken.acquire()
+        self._wish = _END
+        self._settled_ns = 0
+        self._done = Event()
         self._raised = 0
+        self.newest: tuple[int, Sequence[int | None]] = 0, ()
         self._nothing = [None] * len(self.sensors)
         self._thread = Thread(target=self._run, name=backend.name, daemon=True)
 
@@ -51,8 +56,22 @@ class Sweeper:
 
     def stop(self, stop_ns: int) -> None:
         """End with a sweep late enough to show the counters' values at ``stop_ns``."""
-        self._stop_ns = stop_ns
-        self._running.release()
+        self._ask(_END, stop_ns)
+
+    def sync(self, after_ns: int) -> Event:
+        """Sweep once that shows the counters' values at ``after_ns``, and go on; the event says when it is done."""
+        return self._ask(_GO_ON, after_ns)
+
+    def rest(self) -> Event:
+        """Sweep once more, and then not before the next ``sync`` or ``stop``."""
+        return self._ask(_REST, time.monotonic_ns())
+
+    def _ask(self, wish: str, settled_ns: int) -> Event:
+        self._wish, self._done = wish, Event()
+        self._settled_ns = settled_ns + max(sensor.tick_ns + sensor.lag_ns for sensor in self.sensors)
+        if self._woken.locked():  # else it is still at what it was asked before: a read that blocks
+            self._woken.release()
+        return self._done
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the last sweep, if there was a first one; False when a read has blocked for longer than that."""
@@ -64,18 +83,31 @@ class Sweeper:
         try:
             self._sweep()
             self.first_sweep.set()
-            self._follow_grid(time.monotonic_ns())
-            self._wait_until_settled()
-            self._sweep()
+            goes_on = True
+            while goes_on:
+                self._follow_grid(time.monotonic_ns())
+                goes_on = self._serve()
         except Exception as error:  # noqa: BLE001 - runs strangers' backends: one that raises ends alone
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             self.first_sweep.set()
+            self._done.set()
             with contextlib.suppress(Exception):
                 self._reader.close()
 
+    def _serve(self) -> bool:
+        """Sweep once what was asked for can be seen, and do it; whether to go on."""
+        wish, done = self._wish, self._done
+        self._wait_until_settled()
+        self._sweep()
+        done.set()
+        if wish == _REST:
+            self._woken.acquire()
+            return self._serve()
+        return wish == _GO_ON
+
     def _follow_grid(self, origin_ns: int) -> None:
-        period, now, ended = self.period_ns, time.monotonic_ns, self._running.acquire
+        period, now, ended = self.period_ns, time.monotonic_ns, self._woken.acquire
         due = origin_ns + period
         while True:
             wait_ns = due - now()
@@ -101,11 +133,11 @@ class Sweeper:
                 raise
             values = self._nothing
         t1_ns = time.monotonic_ns()
+        self.newest = t0_ns, values
         if not self.tail.append(t0_ns, t1_ns, values):
             self.dropped += 1
 
     def _wait_until_settled(self) -> None:
         """Until a read must show what a counter held at the end: one update and one lag after it."""
-        settled_ns = self._stop_ns + max(sensor.tick_ns + sensor.lag_ns for sensor in self.sensors)
-        while (left_ns := settled_ns - time.monotonic_ns()) > 0:
+        while (left_ns := self._settled_ns - time.monotonic_ns()) > 0:
             time.sleep(left_ns / NS_PER_S)

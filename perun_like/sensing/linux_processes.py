@@ -62,6 +62,7 @@ class ProcessTree:
         self._vanished: list[Seen] = []  # since the last scan, and not in any member's time yet
         self._kept: Amounts = _ZERO  # of processes that nobody waited for
         self._shown: tuple[int, ...] = _ZERO  # the totals last told
+        self._pid: int | None = None
         self._root: Seen | None = None
         self._sees_storage = False
         # What runs before the application starts can't be part of it, and needn't be examined.
@@ -70,7 +71,7 @@ class ProcessTree:
     def read(self) -> tuple[int | None, ...]:
         """Ticks, resident bytes, sum of resident peaks in bytes, processes, bytes read, bytes written."""
         pid = self._context.application_pid
-        if pid is None or (self._root is None and not self._start(pid)):
+        if pid is None or (pid != self._pid and not self._start(pid) and self._root is None):
             return _NOTHING
         before, self._members = self._members, {}
         for old in before.values():
@@ -87,12 +88,15 @@ class ProcessTree:
         """Nothing is held: a descriptor a process would meet the limit on open files on the nodes that matter."""
 
     def _start(self, pid: int) -> bool:
-        self._root = self._look(pid)
-        if self._root is None:
+        """Watch a process too: the first of the application, or of its next round."""
+        first = self._look(pid)
+        if first is None:
             return False
+        self._pid = pid
+        self._root = self._root or first
         self._sees_storage = self._storage(pid) is not None  # a kernel may be built without it
         self._others.discard(pid)
-        self._members[pid] = self._root
+        self._members[pid] = first
         return True
 
     def _listing(self) -> list[int]:

@@ -14,19 +14,21 @@ from typing import Any
 import numpy as np
 
 from perun_like.errors import FileError
-from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.sampling import marks, spool
 from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.spool import Frame
 from perun_like.sensing.contract import Missing, Sensor
 
+_KILLED = "the sampling process was killed"
 
-def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Recording:
+
+def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     """The recording of a run from the parts of its hosts.
 
     Args:
         parts_directory: ``<run id>.parts``.
-        metadata: Facts about the run that its parts don't know.
+        live: Whether the run still goes on: then its parts lack an end without having been cut.
 
     Raises:
         FileError: there is no part here that can be read.
@@ -43,22 +45,59 @@ def assemble(parts_directory: str, metadata: dict[str, Any] | None = None) -> Re
         run_id=run["run_id"],
         started_unix_ns=first.clocks["realtime_ns"] + window_ns[0] - first.clocks["monotonic_ns"],
         window_ns=window_ns,
-        hosts=tuple(part.recording(window_ns[1]) for part in parts),
+        hosts=tuple(part.recording(window_ns[1], None if live else _KILLED) for part in parts),
         processes=processes,
-        metadata={**run["metadata"], **(metadata or {})},
+        metadata={**run["metadata"], **_functions(parts)},
     )
+
+
+def _functions(parts: Iterable[_Part]) -> dict[str, Any]:
+    """Where the functions stand that were measured in place, by name."""
+    found = {name: place for part in parts for name, place in part.functions()}
+    return {"functions": found} if found else {}
 
 
 def _has_gaps(numbers: list[int]) -> bool:
     return numbers != list(range(1, len(numbers) + 1))
 
 
-def _mark_rows(payload: bytes, names: int) -> Int64s:
-    """Marks as four rows of words, without what was never used and what can't be a mark."""
-    row_bytes = 8 * marks.ROW_WORDS
-    table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, marks.ROW_WORDS).T
-    region, start, stop = table[0] >> 1, table[2], table[3]
-    return table[:, (start > 0) & (region >= 0) & (region < names) & ((stop == 0) | (stop >= start))]
+def _mark_rows(payload: bytes, words: int, bits: int, names: int) -> Int64s:
+    """Marks as rows of words of a kind, without what was never used and what can't be a mark."""
+    row_bytes = 8 * words
+    table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, words).T
+    name, start, stop = table[0] >> bits, table[2], table[3]
+    return table[:, (start > 0) & (name >= 0) & (name < names) & ((stop == 0) | (stop >= start))]
+
+
+def _rounds(facts: dict[str, Any], table: Int64s, stop_ns: int) -> Iterable[Rounds]:
+    """The rounds of one process, by name."""
+    for number in np.unique(table[0] >> 2):
+        name = facts["names"][number]
+        yield _rounds_of(name, facts, table[:, table[0] >> 2 == number], stop_ns)
+
+
+def _rounds_of(name: str, facts: dict[str, Any], table: Int64s, stop_ns: int) -> Rounds:
+    table = table[:, np.lexsort((table[2], table[1]))]
+    _, index, intervals = np.unique(table[1], return_inverse=True, return_counts=True)
+    firsts = np.concatenate([[0], np.cumsum(intervals)[:-1]])
+    bits, _, start, stop, cpu_start, cpu_stop, peak_start, peak_stop = table
+    asked = (cpu_start > 0) & (cpu_stop > 0)
+    cpu_us = np.add.reduceat(np.where(asked, cpu_stop - cpu_start, 0), firsts)
+    failed = (bits & marks.RAISED > 0) | (stop == 0)
+    peak_before, peak_after = peak_start[firsts], peak_stop[firsts + intervals - 1]
+    return Rounds(
+        name=name,
+        pid=facts["pid"],
+        rank=facts["rank"],
+        round=index.astype(np.int64),
+        start_ns=start.copy(),
+        stop_ns=np.where(stop == 0, np.maximum(stop_ns, start), stop),
+        cpu_ns=np.where(np.logical_and.reduceat(asked, firsts), cpu_us * 1000, -1),
+        peak_before_b=np.where(peak_before > 0, peak_before * 1024, -1),
+        peak_after_b=np.where(peak_after > 0, peak_after * 1024, -1),
+        failed=np.logical_or.reduceat(failed, firsts),
+        lost=int(facts.get("lost_rounds", {}).get(name, 0)),
+    )
 
 
 def local_directories(parts_directory: str) -> list[str]:
@@ -111,14 +150,18 @@ class _Part:
                 heard[note["process"]["pid"]] = note["process"]
         last_ns = self._last_ns()
         return [
-            Process(**{"stop_ns": max(last_ns, facts["start_ns"]), **facts})  # cut before a sweep: it had just begun
+            Process(**({"stop_ns": max(last_ns, facts["start_ns"])} | facts))  # cut before a sweep: it had just begun
             for facts in heard.values()
         ]
 
-    def recording(self, stop_ns: int) -> HostRecording:
-        """The host's share of the run."""
+    def functions(self) -> list[tuple[str, str]]:
+        """Names and places of functions that were measured in place."""
+        return [(note["function"], note["place"]) for note in self._notes if "function" in note]
+
+    def recording(self, stop_ns: int, cut: str | None) -> HostRecording:
+        """The host's share of the run; why it was cut, if it has no end."""
         missing = [Missing(**entry) for note in self._notes for entry in note.get("missing", ())]
-        footer = self._footer or {"stats": {}, "cut": "the sampling process was killed"}
+        footer = self._footer or {"stats": {}, "cut": cut}
         missing += [Missing(self._backend(f), "some samples", "the part is damaged") for f in self._damaged()]
         for backend, reason in footer["stats"].get("failures", {}).items():
             missing.append(Missing(backend, "samples from some moment on", reason))
@@ -129,6 +172,7 @@ class _Part:
             regions=tuple(self._region_calls(stop_ns)),
             stats=footer["stats"],
             cut=footer["cut"],
+            rounds=tuple(self._rounds(stop_ns)),
         )
 
     def _damaged(self) -> list[Frame]:
@@ -166,11 +210,9 @@ class _Part:
         return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
 
     def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
-        rows = {(f.stream, f.sequence): f.payload for f in self._frames if f.kind == spool.MARKS}
-        for note in self._notes:
-            if "marks" in note:
-                facts = note["marks"]
-                table = _mark_rows(rows.get((facts["rank"], note["number"]), b""), len(facts["names"]))
+        for facts, rows in self._marks(spool.MARKS):
+            table = _mark_rows(rows, marks.ROW_WORDS, 1, len(facts["names"]))
+            if table.size or facts["lost"]:
                 yield RegionCalls(
                     pid=facts["pid"],
                     rank=facts["rank"],
@@ -183,6 +225,17 @@ class _Part:
                     lost_calls=facts["lost"],
                 )
 
+    def _rounds(self, stop_ns: int) -> Iterable[Rounds]:
+        for facts, rows in self._marks(spool.ROUNDS):
+            yield from _rounds(facts, _mark_rows(rows, marks.ROUND_WORDS, 2, len(facts["names"])), stop_ns)
+
+    def _marks(self, kind: int) -> Iterable[tuple[dict[str, Any], bytes]]:
+        """Facts about each process that left marks, and its rows of a kind."""
+        rows = {(f.stream, f.sequence): f.payload for f in self._frames if f.kind == kind}
+        for note in self._notes:
+            if "marks" in note:
+                yield note["marks"], rows.get((note["marks"]["rank"], note["number"]), b"")
+
     def _add_leftovers(self, local: str) -> None:
         """What the sampler had not moved to the part yet when it was killed, if this is its host."""
         moved = {frame.stream: frame.sequence for frame in self._frames if frame.kind == spool.ROWS}
@@ -193,6 +246,7 @@ class _Part:
                         self._frames.append(Frame(spool.ROWS, frame.stream, sequence, rows))
         with contextlib.suppress(OSError):
             for rank in sorted(name for name in os.listdir(local) if name.isdigit()):
-                for number, (facts, rows) in enumerate(marks.collect(os.path.join(local, rank), int(rank))):
+                for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(local, rank), int(rank))):
                     self._notes.append({"marks": facts, "number": number})
-                    self._frames.append(Frame(spool.MARKS, int(rank), number, rows))
+                    self._frames.append(Frame(spool.MARKS, int(rank), number, calls))
+                    self._frames.append(Frame(spool.ROUNDS, int(rank), number, rounds))

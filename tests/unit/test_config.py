@@ -32,6 +32,8 @@ CASES: dict[str, Case] = {
     "backend": Case(
         '["a", "b"]', ("a", "b"), "b, c", ("b", "c"), ("c", "d,c"), ("c", "d"), ("a,,b", "commas between them")
     ),
+    "rounds": Case("3", 3, "2", 2, "1", 1, ("0", "whole number from 1 to 10000")),
+    "warmup": Case("3", 3, "0", 0, "1", 1, ("1.5", "whole number from 0 to 10000")),
     "report": Case("false", True, "1", False, True, True, ("maybe", "1, true, yes, on, 0, false, no, off")),
     "command": Case("true", False, "no", True, False, False, ("2", "1, true, yes, on, 0, false, no, off")),
     "python": Case('"python3"', "python3", "./p", "./p", "/p", "/p", ("\0", "not a path")),

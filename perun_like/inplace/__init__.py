@@ -1,0 +1,1 @@
+"""Measuring functions and blocks from within the program that runs them: what the command line is for programs."""

@@ -1,0 +1,270 @@
+"""Measuring a function or a block in place, from within the program that runs it.
+
+::
+
+    from perun_like import profile
+
+    @profile                       # or @profile(name=…, period="10ms", output="results")
+    def train(): ...
+
+    with profile("load") as load:
+        ...
+    print(load.energy_j)
+
+All calls of one name are rounds of one run, whose file is written when the process ends. A profiled function that is
+called by another one, or in a program that is watched as a whole, is a region there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from time import monotonic_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from perun_like.config import OPTIONS, Settings, resolve
+from perun_like.errors import ConfigError, PerunError
+from perun_like.inplace.session import Session, complain, sessions
+from perun_like.model.node import METRICS
+from perun_like.monitoring.application import name_of_function, place_of_function
+from perun_like.monitoring.region import RegionCall
+from perun_like.monitoring.wrapping import check_function, kind_of, wrap
+
+if TYPE_CHECKING:
+    from perun_like.model.node import DataNode, Metric
+    from perun_like.monitoring.own_process import Round
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Options of the command line that have no meaning for a function.
+_OF_PROGRAMS = ("name", "python", "json", "rounds", "warmup", "run_id")
+_NOT_HERE = "it is measured as a part of a whole: see the report of that"
+_open: ContextVar[tuple[Call, ...]] = ContextVar("perun_like_open_calls", default=())
+
+
+class Call:
+    """One call of a profiled function, or pass through a block.
+
+    Every figure of its result is an attribute as well: ``energy_j``, ``power_w``, ``runtime_s``, ``co2e_kg``, …;
+    None where it is missing. Figures are there once the call has ended, and until the process ends.
+
+    Attributes:
+        profile: What it is a call of.
+        name: What it is filed under.
+        start_ns, stop_ns: CLOCK_MONOTONIC; 0 before it has begun or ended.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.name = profile.name
+        self.start_ns = self.stop_ns = 0
+        self._session: Session | None = None
+        self._first: int | None = None
+        self._round: Round | None = None
+        self._region: RegionCall | None = None
+        self._result: DataNode | None = None
+
+    def enter(self) -> None:
+        """Begin, or go on after a pause."""
+        outer = _open.get()
+        if self._first is None and self._region is None:
+            self._session = outer[-1]._session if outer else self.profile.session()  # noqa: SLF001
+        _open.set((*outer, self))
+        if outer or self._session is None:
+            self._region = self._region or RegionCall(self.name)
+            self._region.enter()
+            self.start_ns = self.start_ns or monotonic_ns()
+            return
+        self._round = self._session.begin(self.name, self.profile.place, self._first)
+        if self._round is not None and self._first is None:
+            self._first, self.start_ns = self._round.first, self._round.start_ns
+
+    def leave(self, raised: bool) -> None:
+        """End, or pause."""
+        if self._round is not None:
+            self.stop_ns = self._round.end(raised)
+        elif self._region is not None:
+            self.stop_ns = monotonic_ns()
+            self._region.leave(raised)
+        outer = _open.get()
+        _open.set(outer[:-1] if outer and outer[-1] is self else tuple(call for call in outer if call is not self))
+
+    @property
+    def result(self) -> DataNode | None:
+        """What it used: a RUN node; None where that isn't known here, as in a program that is watched from outside."""
+        if self._result is None and self._session is not None and self.stop_ns:
+            self._result = self._session.result_of(self.name, self.start_ns, self.stop_ns)
+        return self._result
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Its figures with bounds, by name; empty where there is no result."""
+        return {} if self.result is None else self.result.metrics
+
+    def __getattr__(self, name: str) -> float | None:
+        """A figure of the result."""
+        if name not in METRICS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        metric = self.metrics.get(name)
+        return None if metric is None else metric.value
+
+    def __repr__(self) -> str:
+        """Its energy and time at a glance."""
+        if not self.stop_ns:
+            return f"<profile {self.name}: has not ended>"
+        if self.result is None:
+            return f"<profile {self.name}: {_NOT_HERE}>"
+        from perun_like.report.summary import glance
+
+        return f"<profile {self.name}: {glance(self.result)}>"
+
+
+class Profile:
+    """Measures what it decorates, or a block.
+
+    Attributes:
+        name: What its calls are filed under.
+        place: Where the function stands, for people; None for a block.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        options: dict[str, object],
+        rounds: int = 1,
+        warmup: int = 0,
+        place: str | None = None,
+    ) -> None:
+        self.name = name or "block"
+        self.place = place
+        self._named = name is not None
+        self._options, self._rounds, self._warmup = options, rounds, warmup
+        self._config: Settings | None = None
+
+    def session(self) -> Session | None:
+        """Where calls are measured; None where they are a part of what is measured from outside."""
+        try:
+            if self._config is None:  # files and environment are those of the first call
+                self._config = resolve(_directory(), os.environ, self._options)
+            return sessions.of(self._config)
+        except PerunError as error:  # a file or variable is wrong: that mustn't change what the program does
+            complain(f"nothing is measured: {error}")
+            return None
+
+    def __enter__(self) -> Call:
+        """Begin to measure."""
+        if (self._rounds, self._warmup) != (1, 0):
+            raise TypeError("a with block can't be repeated: rounds and warmup are for functions")
+        call = Call(self)
+        call.enter()
+        return call
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it, however the block ends."""
+        mine = [call for call in _open.get() if call.profile is self]
+        if mine:
+            mine[-1].leave(kind is not None)
+
+    def __call__(self, function: F) -> F:
+        """The function, each call of which is measured."""
+        check_function("profile", function)
+        name = self.name if self._named else name_of_function(function)
+        profile = Profile(name, self._options, place=place_of_function(function))
+        wrapped = wrap(function, lambda: Call(profile))
+        return wrapped if (self._rounds, self._warmup) == (1, 0) else self._repeated(function, wrapped)
+
+    def _repeated(self, function: F, wrapped: F) -> F:
+        kind = kind_of(function)
+        if kind == "coroutine":
+            return _repeat_coroutine(function, wrapped, self._rounds, self._warmup)
+        if kind != "function":
+            raise TypeError(f"a {kind} can't be repeated: rounds and warmup are for functions that return once")
+        return _repeat(function, wrapped, self._rounds, self._warmup)
+
+
+@overload
+def profile(name: F) -> F: ...
+@overload
+def profile(name: str | None = None, *, rounds: int = 1, warmup: int = 0, **options: object) -> Profile: ...
+def profile(name: Any = None, *, rounds: int = 1, warmup: int = 0, **options: object) -> Any:
+    """Measure a function or a block in place.
+
+    Args:
+        name: What its calls are filed under; without one a function's qualified name is taken.
+        rounds: How often each call runs the function; the last result is returned.
+        warmup: How often it runs the function before, without recording.
+        options: Settings as the command line has them, such as ``period="10ms"``, ``output="results"`` or
+            ``country="DE"``.
+
+    Raises:
+        ConfigError: there is no such option, or its value is not allowed.
+    """
+    given = _checked(options)
+    rounds, warmup = _number("rounds", rounds), _number("warmup", warmup)
+    if name is None or isinstance(name, str):
+        return Profile(name, given, rounds, warmup)
+    if not callable(name):
+        raise TypeError(f'profile takes a name, as in profile("load"), or decorates a function; it was given {name!r}')
+    return Profile(None, given, rounds, warmup)(name)
+
+
+def _checked(options: dict[str, object]) -> dict[str, object]:
+    """Options by the names of their settings, as the command line would give them."""
+    known = {option.key.removeprefix("no-").replace("-", "_"): option for option in OPTIONS}
+    allowed = {key: option for key, option in known.items() if option.field not in _OF_PROGRAMS}
+    for key in options:
+        if key not in allowed:
+            raise ConfigError(f"profile has no option {key!r}: allowed are name, rounds, warmup, {', '.join(allowed)}")
+    given = {allowed[key].field: _as_text(value) for key, value in options.items() if value is not None}
+    resolve("/", {}, given)  # so that a wrong value is told where it stands, not at the first call
+    return given
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"  # the current directory has been deleted
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return tuple(str(each) for each in cast("list[object]", value))
+    return value if isinstance(value, bool) else str(value)
+
+
+def _number(option: str, value: int) -> int:
+    """How often to run a function, checked as the command line's option is."""
+    settings = resolve("/", {}, {option: str(value)})
+    return int(getattr(settings, option))
+
+
+def _repeat(function: F, measured: F, rounds: int, warmup: int) -> F:
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(warmup):
+            function(*args, **kwargs)
+        result = None
+        for _ in range(rounds):
+            result = measured(*args, **kwargs)
+        return result
+
+    return cast(F, wrapper)
+
+
+def _repeat_coroutine(function: F, measured: F, rounds: int, warmup: int) -> F:
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(warmup):
+            await function(*args, **kwargs)
+        result = None
+        for _ in range(rounds):
+            result = await measured(*args, **kwargs)
+        return result
+
+    return cast(F, wrapper)

@@ -1,0 +1,30 @@
+"""The process that saves what another one has measured of itself: see :mod:`perun_like.inplace.saver`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from perun_like.errors import PerunError
+from perun_like.model.serial import to_dict
+from perun_like.monitoring.results import recording_of
+from perun_like.monitoring.saving import save_each
+from perun_like.report.summary import text_for_all
+from perun_like.store.place import RunPlace
+
+
+def main() -> None:
+    """Do what the order on standard input says, and answer on standard output."""
+    order = json.load(sys.stdin)
+    place = RunPlace(order["path"], order["parts"])
+    try:
+        recording = recording_of(place, [order["process"]], order["run"], order["problem"])
+        saved = save_each(recording, place)
+        report = text_for_all(sys.stderr, saved, colour=order["colour"]) if saved else ""
+        answer: dict[str, Any] = {"report": report, "trees": [to_dict(tree) for tree, _ in saved if order["trees"]]}
+    except Exception as error:  # noqa: BLE001 - a process edge: who asked is told, with the traceback of our own faults
+        from traceback import format_exc
+
+        answer = {"error": str(error) if isinstance(error, (PerunError, OSError)) else format_exc()}
+    json.dump(answer, sys.stdout)

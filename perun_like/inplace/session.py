@@ -1,0 +1,219 @@
+"""What this process measures of itself: one sampler and one set of marks for all functions with the same settings.
+
+A session begins with the first call and lasts until the process ends: then each name becomes a results file. The
+sampler rests while nothing is called.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _thread import allocate_lock
+from contextlib import suppress
+from dataclasses import fields
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from perun_like.config import Settings
+from perun_like.errors import PerunError
+from perun_like.inplace.saver import Saver
+from perun_like.launch.comm import Comm
+from perun_like.monitoring.application import Application, file_name
+from perun_like.monitoring.callbacks import after_run, awaited
+from perun_like.monitoring.measurement import Measurement
+from perun_like.monitoring.metadata import run_metadata
+from perun_like.monitoring.monitor import not_saved
+from perun_like.monitoring.own_process import OwnProcess, Round
+from perun_like.sampling.activity import REST_AFTER_S
+from perun_like.sampling.marks import RUN_VARIABLE
+from perun_like.sensing.discovery import backend_specs, select
+from perun_like.store.place import RunPlace, new_run_id
+
+if TYPE_CHECKING:
+    from perun_like.model.node import DataNode
+
+# The sampler can't be resting yet, so soon after a call: there is no need to ask.
+_SURELY_AWAKE_NS = int(REST_AFTER_S * 1e9 / 2)
+_OF_A_CALL = ("name", "run_id", "rounds", "warmup", "origins")  # settings in which functions of a session may differ
+
+
+class Session:
+    """Measures this process from its first profiled call to its end.
+
+    Args:
+        config: Settings, but for those of single functions.
+
+    Attributes:
+        problem: Why nothing, or not everything, is measured, for people; None while all is well.
+    """
+
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+        self._lock = allocate_lock()
+        self._last_ns = monotonic_ns()
+        self._measurement: Measurement | None = None
+        self._in_place: OwnProcess | None = None
+        self._places: dict[str, str | None] = {}
+        self.problem: str | None = None
+        self._app = Application(program_name(), (), os.environ, sys.executable)
+        try:
+            output = os.path.abspath(config.output)  # the program may change its directory
+            self._open(RunPlace.claim(output, config.name or self._app.name, config.run_id or new_run_id()))
+        except (PerunError, OSError) as error:
+            self._complain(f"nothing is measured: {error}")
+
+    def _open(self, place: RunPlace) -> None:
+        comm, config = Comm(), self._config
+        run_id = os.path.basename(place.path)[: -len(".h5")]
+        self._run = {"name": self._app.name, "run_id": run_id, "metadata": run_metadata(self._app, config)}
+        self._measurement = Measurement(place, comm, config, self._run)
+        self._measurement.prepare(select(backend_specs(sys.path), config.backend), {}, in_place=True)
+        self._measurement.begin()
+        self._in_place = OwnProcess(self._measurement, comm)
+        if self._in_place.marks is None:
+            self._complain("nothing is measured: there is no room for marks in /dev/shm or among temporary files")
+
+    def begin(self, name: str, place: str | None, first: int | None) -> Round | None:
+        """Begin a round of a function or block, or its next interval; None where nothing can be measured."""
+        in_place = self._in_place
+        if in_place is None:
+            return None
+        if monotonic_ns() - self._last_ns > _SURELY_AWAKE_NS:
+            self._wake()
+        if name not in self._places:
+            self._introduce(name, place)
+        self._last_ns = monotonic_ns()
+        return in_place.begin(name, first)
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._measurement is not None:
+                self._measurement.sync()
+
+    def _introduce(self, name: str, place: str | None) -> None:
+        """Say once where a function stands."""
+        with self._lock:
+            self._places[name] = place
+            if place is not None and self._measurement is not None:
+                self._measurement.tell("note", content={"function": name, "place": place})
+
+    def result_of(self, name: str, start_ns: int, stop_ns: int) -> DataNode | None:
+        """The result of a call that has ended; None once the session is over, or if its sampler has died."""
+        with self._lock:
+            if self._measurement is None or not self._measurement.sync(stop_ns):
+                return None
+            from perun_like.monitoring import results
+
+            return results.result_of_call(self._measurement.place, name, start_ns, stop_ns)
+
+    def finish(self) -> None:
+        """Save what was measured, and say so. Safe to repeat."""
+        with self._lock:
+            measurement, in_place = self._measurement, self._in_place
+            self._measurement = self._in_place = None
+        if measurement is not None and in_place is not None:
+            process = in_place.close()
+            measurement.stop(process["stop_ns"])
+            self._save(measurement, process)
+            measurement.release()
+
+    def leave(self) -> None:
+        """In a forked child: it is our parent's, and so are its pipes."""
+        if self._measurement is not None and self._measurement.sampler is not None:
+            self._measurement.sampler.disown()
+        self._measurement = self._in_place = None
+        self._lock = allocate_lock()
+
+    def _save(self, measurement: Measurement, process: dict[str, Any]) -> None:
+        try:
+            saver = Saver()
+            measurement.await_part()
+            saved = saver.save(
+                measurement.place, process, self._run, measurement.problem, colour=_coloured(), trees=awaited()
+            )
+        except (PerunError, OSError, ValueError) as error:
+            self._complain(not_saved(error, measurement.place))
+            measurement.keep_local()
+            measurement.place.unlock()
+            return
+        if measurement.problem is not None:
+            self._complain(measurement.problem)
+        for tree in saved.trees():
+            after_run(tree)
+        if self._config.report:
+            write_error(saved.report)
+
+    def _complain(self, problem: str) -> None:
+        self.problem = problem
+        complain(problem)
+
+
+class Sessions:
+    """The sessions of this process."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[object, ...], Session] = {}
+        self._lock = allocate_lock()
+        self._watched: bool | None = None
+
+    def of(self, config: Settings) -> Session | None:
+        """The session with these settings; None where a measurement from outside, or of our parent, covers us."""
+        with self._lock:
+            if self._watched is None:
+                self._watched = os.path.isdir(os.environ.get(RUN_VARIABLE) or "")
+            if self._watched:
+                return None
+            key = tuple(getattr(config, field.name) for field in fields(config) if field.name not in _OF_A_CALL)
+            if key not in self._open:
+                if not self._open:
+                    atexit.register(self.finish)
+                self._open[key] = Session(config)
+            return self._open[key]
+
+    def finish(self) -> None:
+        """End all of them."""
+        for session in list(self._open.values()):
+            session.finish()
+
+    def forget(self) -> None:
+        """In a forked child: they are our parent's, and measure us too."""
+        atexit.unregister(self.finish)
+        for session in self._open.values():
+            session.leave()
+        self._open, self._lock, self._watched = {}, allocate_lock(), None
+
+
+sessions = Sessions()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=sessions.forget)
+
+
+def complain(problem: str) -> None:
+    """Say what is wrong to whoever reads the program's standard error."""
+    write_error(f"perun-like: {problem}\n")
+
+
+def write_error(text: str) -> None:
+    """Write to the program's standard error, as far as it has one."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _coloured() -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return False
+
+
+def program_name() -> str:
+    """What this process runs, for people: a script's name, ``notebook``, or ``python``."""
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
+    if "ipykernel" in sys.modules:
+        return file_name(os.path.basename(notebook).removesuffix(".ipynb") or "notebook")
+    path = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(path)
+    if name == "__main__.py":  # python -m package
+        name = os.path.basename(os.path.dirname(path))
+    return file_name(name.removesuffix(".py")) if name not in ("", "-c", "-") else "python"

@@ -1,0 +1,102 @@
+"""This process as the application: marks of what it measures of itself, and how its children find them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from time import monotonic_ns
+from typing import Any
+
+from perun_like.launch.comm import Comm
+from perun_like.monitoring.measurement import Measurement
+from perun_like.monitoring.region import divert
+from perun_like.sampling.marks import RAISED, RUN_VARIABLE, Marks, MarksFile
+
+_USAGE_EVERY_NS = 1_000_000  # asking takes 2 us: calls that follow each other faster don't
+
+_START, _STOP, _CPU_START, _CPU_STOP, _PEAK_STOP = 2, 3, 4, 5, 7  # words of a round's row
+
+
+class OwnProcess:
+    """While it is open, regions of this process and of its children are marked for a measurement.
+
+    Attributes:
+        marks: Where; None if there is no room for them: then nothing is measured.
+    """
+
+    def __init__(self, measurement: Measurement, comm: Comm) -> None:
+        self.marks: Marks | None = None
+        self._measurement, self._comm = measurement, comm
+        self._start_ns = monotonic_ns()
+        self._last_begin_ns = 0
+        if measurement.marks is not None:
+            with suppress(OSError):
+                self.marks = Marks(measurement.marks)
+        self._before = divert(self.marks)
+        self._variable = os.environ.get(RUN_VARIABLE)
+        if measurement.marks is not None:
+            os.environ[RUN_VARIABLE] = measurement.marks  # for processes that are started meanwhile
+        measurement.tell("watch", process=self._facts())
+
+    def close(self) -> dict[str, Any]:
+        """Back to the surroundings there were; returns the facts about this process as the recording keeps them."""
+        if self._variable is None:
+            os.environ.pop(RUN_VARIABLE, None)
+        else:
+            os.environ[RUN_VARIABLE] = self._variable
+        divert(self._before)
+        if self.marks is not None:
+            self.marks.flush()
+        facts = {**self._facts(), "stop_ns": monotonic_ns()}
+        self._measurement.tell("watch", process=facts)
+        return facts
+
+    def _facts(self) -> dict[str, Any]:
+        return {"rank": self._comm.rank, "pid": os.getpid(), "start_ns": self._start_ns, "in_place": True}
+
+    def begin(self, name: str, first: int | None = None) -> Round | None:
+        """Begin a round, or its next interval; None if there is no room for its mark."""
+        if self.marks is None:
+            return None
+        now_ns = monotonic_ns()
+        cpu_us, peak_kib = _usage() if now_ns - self._last_begin_ns > _USAGE_EVERY_NS else (0, 0)
+        self._last_begin_ns = now_ns
+        row = self.marks.begin_round(name, first, cpu_us, peak_kib)
+        return None if row is None else Round(*row)
+
+
+class Round:
+    """An open interval of a round."""
+
+    __slots__ = ("_at", "_file")
+
+    def __init__(self, file: MarksFile, at: int) -> None:
+        self._file, self._at = file, at
+
+    @property
+    def first(self) -> int:
+        """The row that began the round."""
+        return int(self._file.words[self._at + 1])
+
+    @property
+    def start_ns(self) -> int:
+        """When it began."""
+        return int(self._file.words[self._at + _START])
+
+    def end(self, raised: bool) -> int:
+        """End it; returns when."""
+        words, at = self._file.words, self._at
+        stop_ns = words[at + _STOP] = monotonic_ns()
+        if raised:
+            words[at] |= RAISED
+        if words[at + _CPU_START]:
+            words[at + _CPU_STOP], words[at + _PEAK_STOP] = _usage()
+        return stop_ns
+
+
+def _usage() -> tuple[int, int]:
+    """CPU time of this process and of children it waited for, in us, and the peak of its resident set, in KiB."""
+    own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return max(int(cpu_s * 1e6), 1), own.ru_maxrss

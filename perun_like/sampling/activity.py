@@ -1,0 +1,60 @@
+"""Whether the application is within anything that is measured in place: a sampler needn't read while it isn't.
+
+A notebook's kernel may live for days between two calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+
+from perun_like.sampling.marks import ROUND_WORDS
+
+REST_AFTER_S = 10.0  # without a call; the process says when there is one again
+
+_ROW = struct.Struct(f"<{ROUND_WORDS}q")
+_START, _STOP = 2, 3
+
+
+class Activity:
+    """The rounds that are marked in a directory, followed as they come."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._seen: dict[str, int] = {}  # bytes by file
+        self._open: set[tuple[str, int]] = set()
+        self._last_ns = time.monotonic_ns()
+
+    def touch(self) -> None:
+        """Something is about to begin."""
+        self._last_ns = time.monotonic_ns()
+
+    def idle_s(self) -> float:
+        """How long ago the last round ended; 0 while one is open."""
+        with contextlib.suppress(OSError):  # the directory was deleted: nothing more will be marked
+            for name in os.listdir(self._directory):
+                if name.startswith("rounds-"):
+                    self._follow(name)
+        now_ns = time.monotonic_ns()
+        return 0.0 if self._open else (now_ns - self._last_ns) / 1e9
+
+    def _follow(self, name: str) -> None:
+        with open(os.path.join(self._directory, name), "rb") as file:
+            for place in [place for owner, place in self._open if owner == name]:
+                file.seek(place)
+                if self._ended(file.read(_ROW.size)):
+                    self._open.discard((name, place))
+            file.seek(self._seen.get(name, 0))
+            for row in iter(lambda: file.read(_ROW.size), b""):
+                if len(row) < _ROW.size or not _ROW.unpack(row)[_START]:
+                    break
+                place = self._seen[name] = self._seen.get(name, 0) + _ROW.size
+                if not self._ended(row):
+                    self._open.add((name, place - _ROW.size))
+
+    def _ended(self, row: bytes) -> bool:
+        stop_ns = _ROW.unpack(row)[_STOP]
+        self._last_ns = max(self._last_ns, stop_ns)
+        return bool(stop_ns)
