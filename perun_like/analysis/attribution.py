@@ -14,9 +14,11 @@ What isn't the application's ("idle and others") is the rest: share and rest are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from perun_like.analysis.hosts import Host
+from perun_like.analysis.rounds import Call
 from perun_like.analysis.totals import NO_TIME
 from perun_like.analysis.windows import increases
 from perun_like.model.node import Metric, Provenance, Scope
@@ -24,7 +26,8 @@ from perun_like.model.recording import Process
 
 METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
 _CPU_BUSY = "host:cpu_busy"
-_CPU_TIME, _COUNT = "processes:cpu_time", "processes:count"
+_CPU_TIME = "processes:cpu_time"
+COUNT = "processes:count"
 _ROUNDING_S = 0.05  # samples are in ticks of 10 ms, user and system time apart
 
 
@@ -122,27 +125,64 @@ def busy_seconds(host: Host) -> Bounds | None:
     return Bounds(*(min(bound, capacity_s) for bound in bounds))
 
 
-def application_seconds(host: Host, processes: list[Process]) -> Bounds | None:
+def application_seconds(host: Host, processes: Sequence[Process]) -> Bounds | None:
     """CPU time of the application on a host; None if unknown.
 
     It is exact if all processes were reaped by who started them: wait4 then tells the time of all. Descendants that
     outlive them, or that nobody waits for, may have used all that the host was busy with beside them.
     """
     reaped_s = sum(process.cpu_s for process in processes if process.cpu_s is not None)
-    sampled = host.readings.last_value(_CPU_TIME)
-    sampled_s = sampled[0] if sampled is not None else 0.0
+    sampled_s = _sampled_seconds(host)
     complete = bool(processes) and all(process.cpu_s is not None for process in processes)
-    if complete and sampled_s <= reaped_s + _ROUNDING_S and not _survivors(host):
+    if complete and (sampled_s or 0.0) <= reaped_s + _ROUNDING_S and not _survivors(host):
         return Bounds(reaped_s, reaped_s, reaped_s)
-    if sampled is None and not reaped_s:
+    if sampled_s is None and not reaped_s:
         return None
-    known_s = max(sampled_s, reaped_s)
+    return _at_least(host, max(sampled_s or 0.0, reaped_s))
+
+
+def in_place_seconds(host: Host, calls: Sequence[Call], processes: int) -> Bounds | None:
+    """CPU time of a round that was measured in place; None if the process wasn't asked for it.
+
+    Args:
+        host: The host in this round.
+        calls: What the processes said of themselves.
+        processes: How many measured a part of themselves here. With others beside them, which are the
+            application's too, it is only known that they used what the host was busy with at most.
+    """
+    told = [call.cpu_s for call in calls]
+    known_s = sum(seconds for seconds in told if seconds is not None)
+    if not told or None in told:
+        return None
+    seen = host.gauges.get(COUNT)
+    if seen is not None and len(seen.values) and seen.values.max() <= processes:
+        return Bounds(known_s, known_s, known_s)
+    return _at_least(host, known_s)
+
+
+def _at_least(host: Host, known_s: float) -> Bounds:
     busy_s = busy_seconds(host)
     most_s = busy_s.upper if busy_s is not None else (host.logical_cpus or 0) * host.duration_s
     return Bounds(known_s, known_s, max(known_s, most_s))
 
 
+def _sampled_seconds(host: Host) -> float | None:
+    """CPU time that was certainly seen in the processes; None if it wasn't recorded."""
+    if host.whole:  # they have used nothing before it
+        last = host.readings.last_value(_CPU_TIME)
+        return None if last is None else last[0]
+    counter = host.counters.get(_CPU_TIME)
+    if counter is None or not counter.reads:
+        return None
+    return float(increases([counter], host.windows)[0].lower[0])
+
+
 def _survivors(host: Host) -> bool:
-    """Whether the last sweep still saw processes of the application."""
-    last = host.readings.last_value(_COUNT)
-    return last is not None and last[1] >= host.window_ns[1] and last[0] > 0
+    """Whether processes of the application were seen after its end, and before the next round."""
+    seen = host.gauges.get(COUNT)
+    if seen is None:
+        return False
+    later = seen.t0_ns >= host.window_ns[1]
+    if host.until_ns is not None:
+        later &= seen.t0_ns < host.until_ns
+    return bool((seen.values[later] > 0).any())

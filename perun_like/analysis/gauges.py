@@ -6,7 +6,7 @@ of two neighbouring reads for the time between them: a heuristic, and labelled a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +27,14 @@ class Gauge:
 
     Attributes:
         period_ns: The grid asked for.
-        at_ns: When each was, the middle between just before and just after it, int64, shape (reads,), ascending.
+        t0_ns: Just before each read, int64, shape (reads,), ascending.
+        at_ns: When each was: the middle between just before and just after it.
         values: What it showed, in the sensor's unit.
     """
 
     sensor: Sensor
     period_ns: int
+    t0_ns: Int64s
     at_ns: Int64s
     values: Floats
 
@@ -40,8 +42,9 @@ class Gauge:
     def of(cls, stream: Stream, row: int) -> Gauge:
         """The reads of one of a stream's sensors."""
         valid, sensor = stream.valid[row], stream.sensors[row]
-        at_ns = stream.t0_ns[valid] + (stream.t1_ns[valid] - stream.t0_ns[valid]) // 2
-        return cls(sensor, stream.period_ns, at_ns, stream.raw[row][valid] * sensor.scale)
+        t0_ns = stream.t0_ns[valid]
+        at_ns = t0_ns + (stream.t1_ns[valid] - t0_ns) // 2
+        return cls(sensor, stream.period_ns, t0_ns, at_ns, stream.raw[row][valid] * sensor.scale)
 
     def within(self, windows: Windows) -> Floats:
         """The values that were read in the windows."""
@@ -52,7 +55,7 @@ class Gauge:
         first = int(np.searchsorted(self.at_ns, a_ns, "right")) - 1
         last = int(np.searchsorted(self.at_ns, b_ns, "left"))
         rows = slice(max(first, 0), last + 1)
-        return Gauge(self.sensor, self.period_ns, self.at_ns[rows], self.values[rows])
+        return replace(self, t0_ns=self.t0_ns[rows], at_ns=self.at_ns[rows], values=self.values[rows])
 
 
 class Summary(NamedTuple):

@@ -29,6 +29,7 @@ class Host:
         readings: What was read on it, in all rounds.
         windows: When the round was, on this host's CLOCK_MONOTONIC: one window, or several in ascending order.
         shift_ns: How much this host's clock is ahead of the first host's.
+        rounds: How many there are.
         whole: Whether the application began and ended with the round: what it has used in all, it has used in there.
         until_ns: When the next round begins, which later sweeps may be of; None if none does.
     """
@@ -37,13 +38,9 @@ class Host:
     readings: Readings
     windows: Windows
     shift_ns: int = 0
+    rounds: int = 1
     whole: bool = True
     until_ns: int | None = None
-
-    def during(self, windows: Windows, *, whole: bool, until_ns: int | None = None) -> Host:
-        """The host in a round; times are those of the first host's clock."""
-        until_ns = until_ns if until_ns is None else until_ns + self.shift_ns
-        return replace(self, windows=windows.later(self.shift_ns), whole=whole, until_ns=until_ns)
 
     @property
     def recording(self) -> HostRecording:
@@ -117,7 +114,12 @@ def hosts_of(recording: Recording) -> list[Host]:
     for number, part in enumerate(recording.hosts):
         identity = part.host.get("boot_id") or part.host.get("hostname") or f"#{number}"
         parts.setdefault(str(identity), []).append(part)
-    return [_host(recording, of_machine, number) for number, of_machine in enumerate(parts.values())]
+    hosts = [_host(recording, of_machine, number) for number, of_machine in enumerate(parts.values())]
+    names = [host.name for host in hosts]
+    return [
+        host if host.name not in names[:number] else replace(host, name=f"{host.name} #{number}")
+        for number, host in enumerate(hosts)
+    ]
 
 
 def _host(recording: Recording, parts: list[HostRecording], number: int) -> Host:

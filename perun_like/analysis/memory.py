@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from perun_like.analysis.attribution import COUNT
 from perun_like.analysis.hosts import Host
+from perun_like.analysis.rounds import Call
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
 _METHOD = "largest seen of the sum over processes; it can have been higher between two samples"
-_RSS, _COUNT = "processes:rss", "processes:count"
+_RSS = "processes:rss"
+_ALONE = "no other process was seen"
 
 
-def memory_peak(host: Host, processes: list[Process]) -> Metric:
+def memory_peak(host: Host, processes: Sequence[Process]) -> Metric:
     """Largest resident memory of the application's processes on a host, together, in bytes.
 
     The kernel remembers the peak of each single process to the page, but not when it was: the peak of their sum
@@ -23,9 +28,42 @@ def memory_peak(host: Host, processes: list[Process]) -> Metric:
     if not known:
         return _unresolved(processes)
     value = max(known)
-    if len(processes) == 1 and _largest(host, _COUNT) == 1:
-        return _metric(value, _above(value, processes[0].max_rss_b), "no other process was seen")
+    if len(processes) == 1 and _largest(host, COUNT) == 1:
+        return _metric(value, _above(value, processes[0].max_rss_b), _ALONE)
     return _metric(value, None, _METHOD if sampled is not None else "largest process; too short to be sampled")
+
+
+def in_place_peak(host: Host, calls: Sequence[Call], processes: int) -> Metric:
+    """Largest resident memory of processes in a round that they measured in place, together, in bytes.
+
+    The kernel remembers a peak, but not when it was: one that rose during the round was in it, and is exact. Else
+    the round needed no more than what had been the peak before, and what was sampled in it is known.
+
+    Args:
+        host: The host in this round.
+        calls: What the processes said of themselves.
+        processes: How many measured a part of themselves here.
+    """
+    risen = [call.peak_after_b for call in calls if call.peak_after_b is not None and _has_risen(call)]
+    highest = [call.peak_after_b for call in calls if call.peak_after_b is not None]
+    sampled = _largest(host, _RSS)
+    known = [peak for peak in (*risen, sampled) if peak is not None]
+    count = host.gauges.get(COUNT)
+    alone = count is not None and len(count.values) > 0 and bool(count.values.max() <= processes)
+    most = sum(highest) if alone and highest and len(highest) == processes else None
+    if known:
+        value = max(known)
+        return _metric(value, None if most is None else _above(value, most), _ALONE if alone else _METHOD)
+    reason = "the round ended before memory was sampled"
+    if most is None:
+        return Metric.absent("B", reason, Scope.APPLICATION)
+    reason += f"; the process used at most {most / 2**20:.0f} MiB"
+    return Metric(None, "B", None, most, Provenance.MISSING, Scope.APPLICATION, reason=reason)
+
+
+def _has_risen(call: Call) -> bool:
+    before_b, after_b = call.peak_before_b, call.peak_after_b
+    return before_b is not None and after_b is not None and after_b > before_b
 
 
 def _above(value: int, bound: int | None) -> int | None:
@@ -43,7 +81,7 @@ def _own_peak(process: Process) -> int | None:
     return peak if peak is not None and peak > process.max_rss_floor_b else None
 
 
-def _unresolved(processes: list[Process]) -> Metric:
+def _unresolved(processes: Sequence[Process]) -> Metric:
     """Nothing sampled, and no more than what every child of the profiler has used before it even starts."""
     most = [p.max_rss_b for p in processes if p.max_rss_b is not None]
     reason = "the process ended before its memory was sampled"

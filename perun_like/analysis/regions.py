@@ -15,7 +15,7 @@ import numpy as np
 
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
 from perun_like.analysis.hosts import Host
-from perun_like.analysis.intervals import union
+from perun_like.analysis.intervals import clipped, union
 from perun_like.analysis.totals import NO_TIME, per_second
 from perun_like.analysis.windows import Windows
 from perun_like.model.node import Metric, Provenance, Region, Scope
@@ -25,7 +25,7 @@ _WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resol
 
 _OPEN = "calls that were open when their process died are counted until the run's end"
 
-_Key = tuple[str, int]  # name, rank
+Key = tuple[str, int]  # name, rank
 
 
 class _Calls(NamedTuple):
@@ -36,19 +36,27 @@ class _Calls(NamedTuple):
     stop_ns: Int64s
 
 
-def regions_of(host: Host, roots: Collection[int] = ()) -> list[Region]:
+def regions_of(
+    host: Host,
+    roots: Collection[int] = (),
+    recorded: Sequence[RegionCalls] | None = None,
+    end_ns: int | None = None,
+) -> list[Region]:
     """Regions of a host, in order of name and rank.
 
-    Calls are clipped to the run's window. One that was only counted adds to ``calls`` and makes time and energy
-    "at least". One that was still open when its process died lasted until some moment before the run's end.
+    Calls are clipped to the round. One that was only counted adds to ``calls`` and makes time and energy "at least".
+    One that was still open when its process died lasted until some moment before that process's end.
 
     Args:
         host: The host.
         roots: Processes that ended with the run: their open calls lasted until then.
+        recorded: The calls that may be of this round; None: all of the host.
+        end_ns: When open calls were taken to end; None: the round's end.
     """
-    recorded = host.recording.regions
+    recorded = host.recording.regions if recorded is None else recorded
     regions = _regions(host, recorded)
-    closed = [process if process.pid in roots else _closed(process, host.window_ns[1]) for process in recorded]
+    end_ns = host.window_ns[1] if end_ns is None else end_ns
+    closed = [process if process.pid in roots else _closed(process, end_ns) for process in recorded]
     if all(process is before for process, before in zip(closed, recorded, strict=True)):
         return regions
     least = {(region.name, region.rank): region for region in _regions(host, closed)}
@@ -84,33 +92,36 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
     keys, calls = _collect(recorded)
     if not keys:
         return []
-    windows = _active(calls, len(keys), host.window_ns)
+    windows = _active(calls, len(keys), host)
     sensors = [sensor for sensor in energy_sensors(host) if sensor.id in host.split.added]
     found = energies(host, sensors, windows)
     duration_s, intervals = windows.duration_s, np.bincount(windows.owner_of_each, minlength=len(keys))
     made: list[Region] = []
     for index, (key, (count, lost)) in enumerate(keys.items()):
         if lost and not intervals[index]:
-            made.append(_only_counted(key, lost))
+            made.append(only_counted(key, lost))
             continue
         runtime_s = float(duration_s[index])
         parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
         energy = _labelled(total_energy(host, parts), int(intervals[index])) if runtime_s > 0 else _nothing(host)
-        energy, runtime = (_at_least(metric, lost) for metric in (energy, _runtime(runtime_s)))
+        energy, runtime = (_with_lost(metric, lost) for metric in (energy, _runtime(runtime_s)))
         metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
         made.append(Region(key[0], key[1], count + lost, metrics))
     return made
 
 
-def _collect(recorded: Iterable[RegionCalls]) -> tuple[dict[_Key, tuple[int, int]], _Calls]:
+def _collect(recorded: Iterable[RegionCalls]) -> tuple[dict[Key, tuple[int, int]], _Calls]:
     """Regions with their calls and lost calls, sorted, and all their intervals."""
-    calls: Tally[_Key] = Tally()
-    lost: Tally[_Key] = Tally()
+    calls: Tally[Key] = Tally()
+    lost: Tally[Key] = Tally()
     processes = list(recorded)
     for process in processes:
         keys = [(name, process.rank) for name in process.names]
+        rows = np.bincount(process.region, minlength=len(keys))
         entries = np.bincount(process.region[~process.resumed], minlength=len(keys))
-        calls.update({key: int(count) for key, count in zip(keys, entries, strict=True) if key[0]})
+        # Of a call that began before the round there are only later steps.
+        counts = np.where(rows > 0, np.maximum(entries, 1), 0)
+        calls.update({key: int(count) for key, count in zip(keys, counts, strict=True) if key[0] and count})
         lost.update({(name, process.rank): count for name, count in process.lost_calls.items()})
     keys_of_all = sorted(set(calls) | set(lost))
     index = {key: number for number, key in enumerate(keys_of_all)}
@@ -121,16 +132,17 @@ def _collect(recorded: Iterable[RegionCalls]) -> tuple[dict[_Key, tuple[int, int
     return {key: (calls[key], lost[key]) for key in keys_of_all}, _Calls(*joined)
 
 
-def _intervals(process: RegionCalls, index: dict[_Key, int]) -> tuple[Int64s, Int64s, Int64s]:
+def _intervals(process: RegionCalls, index: dict[Key, int]) -> tuple[Int64s, Int64s, Int64s]:
     numbers = np.array([index.get((name, process.rank), -1) for name in process.names], np.int64)
     return numbers[process.region], process.start_ns, process.stop_ns
 
 
-def _active(calls: _Calls, regions: int, window_ns: tuple[int, int]) -> Windows:
-    """The times in which each region was active: the union of its calls within the run's window."""
-    start_ns, stop_ns = np.clip(calls.start_ns, *window_ns), np.clip(calls.stop_ns, *window_ns)
+def _active(calls: _Calls, regions: int, host: Host) -> Windows:
+    """The times in which each region was active: the union of its calls within the round."""
+    start_ns, stop_ns = (np.clip(t_ns, *host.window_ns) for t_ns in (calls.start_ns, calls.stop_ns))
     some = (stop_ns > start_ns) & (calls.region >= 0)
-    return union(calls.region[some], start_ns[some], stop_ns[some], regions)
+    active = union(calls.region[some], start_ns[some], stop_ns[some], regions)
+    return active if len(host.windows.a_ns) == 1 else clipped(active, host.windows)
 
 
 def _runtime(runtime_s: float) -> Metric:
@@ -144,7 +156,7 @@ def _nothing(host: Host) -> Metric:
     return Metric.absent("J", "it took no time within the run" if host.duration_s > 0 else NO_TIME)
 
 
-def _only_counted(key: _Key, lost: int) -> Region:
+def only_counted(key: Key, lost: int) -> Region:
     """A region of which no call was timed."""
     reason = "its calls were only counted: beyond the budget for marks"
     metrics = {
@@ -155,11 +167,14 @@ def _only_counted(key: _Key, lost: int) -> Region:
     return Region(*key, lost, metrics)
 
 
-def _at_least(metric: Metric, lost: int) -> Metric:
-    """The metric without an upper bound, if calls were lost."""
-    if not lost or metric.value is None:
+def _with_lost(metric: Metric, lost: int) -> Metric:
+    return at_least(metric, f"{lost} calls that were only counted") if lost else metric
+
+
+def at_least(metric: Metric, lacks: str) -> Metric:
+    """A metric without an upper bound, as it lacks some calls."""
+    if metric.value is None:
         return metric
-    name = f"{lost} calls that were only counted"
     return Metric(
         metric.value,
         metric.unit,
@@ -167,8 +182,8 @@ def _at_least(metric: Metric, lost: int) -> Metric:
         None,
         metric.provenance,
         metric.scope,
-        missing=(*metric.missing, name),
-        reason="; ".join(filter(None, (metric.reason, f"{name}: beyond the budget for marks"))),
+        missing=(*metric.missing, lacks),
+        reason="; ".join(filter(None, (metric.reason, f"{lacks}: beyond the budget for marks"))),
         method=metric.method,
     )
 

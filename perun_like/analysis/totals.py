@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from perun_like.analysis.windows import Increase
 from perun_like.model.node import Metric, Provenance, Scope
@@ -79,7 +79,7 @@ def total(parts: Mapping[str, Metric], unit: str, absent: str, also_missing: Map
         unit=unit,
         lower=_sum(part.lower for part in known),
         upper=None if missing else _sum(uppers),
-        provenance=_provenance(known),
+        provenance=provenance_of(known),
         scope=scope,
         missing=missing,
         reason=_joined([part.reason or "" for part in known] + list(lacking.values())),
@@ -113,7 +113,8 @@ def per_second(energy: Metric, duration_s: float) -> Metric:
     return scaled(energy, 1 / duration_s, "W")
 
 
-def _provenance(parts: list[Metric]) -> Provenance:
+def provenance_of(parts: Sequence[Metric]) -> Provenance:
+    """Of a sum of parts that are not missing."""
     kinds = {part.provenance for part in parts}
     return kinds.pop() if len(kinds) == 1 else Provenance.MIXED
 

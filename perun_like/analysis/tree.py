@@ -8,14 +8,18 @@ from datetime import datetime, timezone
 from typing import Any
 
 from perun_like.analysis.emissions import Assumptions, co2e, cost, intensity
-from perun_like.analysis.host_metrics import device_groups, host_metrics, sensor_metrics
+from perun_like.analysis.host_metrics import device_groups, host_metrics, own_cost, sensor_metrics
 from perun_like.analysis.hosts import Host, hosts_of
-from perun_like.analysis.regions import regions_of
+from perun_like.analysis.overall import over_all
+from perun_like.analysis.round_regions import lost_calls, mean_regions, regions_in
+from perun_like.analysis.rounds import Round, Timeline, timeline_of
+from perun_like.analysis.statistics import mean_of
 from perun_like.analysis.totals import exact, per_second, scaled, total
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.model.recording import Process, Recording
 from perun_like.sensing.overlap import is_energy
 
+MOST_RUNS = 100  # rounds with a node of their own: each takes 4 ms and 24 kB
 _NO_HOST = "no host was recorded"
 # Metrics that are means over hosts, weighted by what each host has of it.
 _MEANS = {"cpu_util_percent": "logical_cpus", "gpu_util_percent": None}
@@ -25,6 +29,7 @@ _UNITS = {
     "gpu_memory_peak_b": "B", "disk_read_b": "B", "disk_write_b": "B", "net_recv_b": "B", "net_sent_b": "B",
     "overhead_cpu_s": "s", "missed_ticks": "1",
 }  # fmt: skip
+_OWN = ("overhead_cpu_s", "missed_ticks")  # of the sampler, which reads through all rounds
 
 
 def analyse(recording: Recording, assumptions: Assumptions) -> DataNode:
@@ -35,25 +40,48 @@ def analyse(recording: Recording, assumptions: Assumptions) -> DataNode:
         assumptions: Place, PUE and price of the electricity.
 
     Returns:
-        The APP node. Every metric of the RUN is present; what couldn't be had is missing, with the reason.
+        The APP node. Every metric of a RUN is present; what couldn't be had is missing, with the reason. Of many
+        rounds only the first have a RUN; those of time and energy at the MULTI_RUN concern all of them.
     """
     hosts = hosts_of(recording)
-    nodes = [_node(host, _processes_on(host, recording, alone=len(hosts) == 1)) for host in hosts]
-    run = DataNode(
-        id="0",
+    timeline = timeline_of(recording, hosts)
+    rounds = timeline.windows.owners
+    runs = [_run(recording, hosts, timeline.round(number), assumptions) for number in range(min(rounds, MOST_RUNS))]
+    several = DataNode(recording.run_id, NodeType.MULTI_RUN, nodes=runs, metadata=_rounds_metadata(recording, timeline))
+    if rounds == 1:
+        several.metrics = _over_one_round(runs[0].metrics)
+    else:
+        whose = f"{rounds} rounds" if rounds <= MOST_RUNS else f"the first {MOST_RUNS} of {rounds:,} rounds"
+        several.metrics = _over_rounds(hosts, timeline, runs, whose, assumptions)
+        several.regions = mean_regions(
+            [run.regions for run in runs], lost_calls(hosts) if timeline.ranks else {}, whose
+        )
+    return DataNode(recording.name, NodeType.APP, dict(several.metrics), [several])
+
+
+def _run(recording: Recording, hosts: Sequence[Host], of: Round, assumptions: Assumptions) -> DataNode:
+    parts = [of.on(host) for host in hosts]
+    nodes = [_node(host, of, alone=len(hosts) == 1) for host in parts]
+    return DataNode(
+        id=str(of.number),
         type=NodeType.RUN,
-        metrics=_run_metrics(recording, nodes, assumptions),
+        metrics=_run_metrics(of.duration_s, nodes, assumptions),
         nodes=nodes,
-        metadata=_run_metadata(recording, assumptions),
-        regions=[region for host in hosts for region in regions_of(host, [p.pid for p in recording.processes])],
+        metadata=_run_metadata(recording, of, assumptions),
+        regions=[
+            region
+            for host, part in zip(hosts, parts, strict=True)
+            for region in regions_in(part, of, host.window_ns[1])
+        ],
     )
-    rounds = DataNode(recording.run_id, NodeType.MULTI_RUN, _over_one_round(run.metrics), [run])
-    return DataNode(recording.name, NodeType.APP, _over_one_round(run.metrics), [rounds])
 
 
-def _node(host: Host, processes: list[Process]) -> DataNode:
+def _node(host: Host, of: Round, *, alone: bool) -> DataNode:
     sensors = sensor_metrics(host)
-    metrics = host_metrics(host, sensors, processes)
+    ranks = None if alone else _ranks(host)
+    processes = [process for process in of.processes if ranks is None or process.rank in ranks]
+    calls = None if of.calls is None else [call for call in of.calls if ranks is None or call.rank in ranks]
+    metrics = host_metrics(host, sensors, processes, calls)
     facts: dict[str, Any] = dict(host.recording.host)
     facts["missing"] = [entry._asdict() for entry in host.recording.missing if not entry.quiet]
     facts["stats"] = dict(host.recording.stats)
@@ -62,16 +90,12 @@ def _node(host: Host, processes: list[Process]) -> DataNode:
     return DataNode(host.name, NodeType.NODE, metrics, device_groups(host, sensors, metrics), facts)
 
 
-def _processes_on(host: Host, recording: Recording, *, alone: bool) -> list[Process]:
-    """The application's processes on a host: all on the only one, else those known by the marks of their regions."""
-    if alone:
-        return list(recording.processes)
-    ranks = {calls.rank for calls in host.recording.regions}
-    return [process for process in recording.processes if process.rank in ranks]
+def _ranks(host: Host) -> set[int]:
+    """The ranks on a host, where there are several: those known by their marks."""
+    return {calls.rank for calls in host.recording.regions} | {rounds.rank for rounds in host.recording.rounds}
 
 
-def _run_metrics(recording: Recording, nodes: Sequence[DataNode], assumptions: Assumptions) -> dict[str, Metric]:
-    duration_s = (recording.window_ns[1] - recording.window_ns[0]) / 1e9
+def _run_metrics(duration_s: float, nodes: Sequence[DataNode], assumptions: Assumptions) -> dict[str, Metric]:
     sums = {name: _over_hosts(name, unit, nodes) for name, unit in _UNITS.items()}
     return {
         "runtime_s": exact(duration_s, "s", Scope.APPLICATION),
@@ -119,6 +143,21 @@ def _over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     }
 
 
+def _over_rounds(
+    hosts: Sequence[Host], timeline: Timeline, runs: Sequence[DataNode], whose: str, assumptions: Assumptions
+) -> dict[str, Metric]:
+    """Means over the rounds; what reading cost is that of all of them together."""
+    means = {name: mean_of([run.metrics[name] for run in runs], whose) for name in runs[0].metrics}
+    own = {name: _own(hosts, name) for name in _OWN}
+    return means | over_all(hosts, timeline.windows, assumptions) | own
+
+
+def _own(hosts: Sequence[Host], name: str) -> Metric:
+    key = {"overhead_cpu_s": "cpu_s"}.get(name, name)
+    parts = {host.name: own_cost(host, key, _UNITS[name]) for host in hosts}
+    return replace(total(parts, _UNITS[name], _NO_HOST), method="of all rounds together")
+
+
 def _energy_period(recording: Recording) -> dict[str, int]:
     """How often energy was really read, which may be less often than asked for: the slowest of its streams."""
     streams = [stream for host in recording.hosts for stream in host.streams]
@@ -126,26 +165,36 @@ def _energy_period(recording: Recording) -> dict[str, int]:
     return {"period_ns": max(periods)} if periods else {}
 
 
-def _run_metadata(recording: Recording, assumptions: Assumptions) -> dict[str, Any]:
-    started = datetime.fromtimestamp(recording.started_unix_ns / 1e9, timezone.utc)
-    exit_code, signal = _fate(recording.processes)
+def _rounds_metadata(recording: Recording, timeline: Timeline) -> dict[str, Any]:
+    """How many rounds there were, those included of which nothing but their number is known, and how many failed."""
+    facts: dict[str, Any] = {"rounds": timeline.windows.owners + timeline.lost, "failed": timeline.failed}
+    if timeline.lost:
+        facts["only_counted"] = timeline.lost
+    warmup = (recording.metadata.get("settings") or {}).get("warmup")
+    return {**facts, "warmup": warmup} if warmup is not None else facts
+
+
+def _run_metadata(recording: Recording, of: Round, assumptions: Assumptions) -> dict[str, Any]:
+    a_ns, b_ns = of.window_ns
+    started_unix_ns = recording.started_unix_ns + a_ns - recording.window_ns[0]
+    started = datetime.fromtimestamp(started_unix_ns / 1e9, timezone.utc)
     return {
         **recording.metadata,
         **_energy_period(recording),
-        "exit_code": exit_code,
-        "signal": signal,
+        **_fate(of),
         "started": started.isoformat(timespec="milliseconds"),
-        "started_unix_ns": recording.started_unix_ns,
-        "window_ns": list(recording.window_ns),
-        "processes": [asdict(process) for process in recording.processes],
+        "started_unix_ns": started_unix_ns,
+        "window_ns": [a_ns, b_ns],
+        "processes": [asdict(process) for process in of.processes],
         "assumptions": {**asdict(assumptions), "intensity": intensity(assumptions)._asdict()},
     }
 
 
-def _fate(processes: Sequence[Process]) -> tuple[int | None, int | None]:
-    """Exit code and signal of the first rank that failed; of the first rank if none did."""
-    ordered = sorted(processes, key=lambda process: process.rank)
+def _fate(of: Round) -> dict[str, Any]:
+    """Exit code and signal of the first rank that failed, of the first rank if none did; nobody saw those of calls."""
+    if of.calls is not None:
+        return {"exit_code": None, "signal": None, "in_place": True, "failed": of.failed}
+    ordered = sorted(of.processes, key=lambda process: process.rank)
     failed = [process for process in ordered if process.signal is not None or process.exit_code not in (0, None)]
-    for process in failed or ordered:
-        return process.exit_code, process.signal
-    return None, None
+    first = next(iter(failed or ordered), Process(0, 0, 0, 0))
+    return {"exit_code": first.exit_code, "signal": first.signal}

@@ -73,12 +73,34 @@ def _of_metric(metric: Metric) -> Iterator[str]:
         yield "is missing without a reason"
     if metric.missing and (metric.upper is not None or not metric.reason):
         yield "lacks parts, but has an upper bound or no reason"
+    yield from _statistics(metric)
+
+
+def _statistics(metric: Metric) -> Iterator[str]:
+    """What is said over rounds: the value is their mean, and what can't be said of a single one isn't."""
+    mean, std, n, ci95 = metric.mean, metric.std, metric.n, metric.ci95
+    if n is None:
+        if (mean, std, ci95) != (None, None, None):
+            yield "has statistics of an unknown number of rounds"
+        return
+    if n < 1:
+        yield f"is the mean of {n} rounds"
+    if mean is None or metric.value is None or not _agree(mean, metric.value):
+        yield f"has the mean {mean} and the value {metric.value}"
+    if (std is None) != (ci95 is None) or (std is None) != (n < 2):
+        yield f"has the standard deviation {std} and the interval {ci95} over {n} rounds"
+    if std is not None and not 0 <= std < math.inf:
+        yield f"has the standard deviation {std}"
+    if mean is not None and ci95 is not None and not ci95[0] <= mean <= ci95[1]:
+        yield f"has the mean {mean} outside of {ci95}"
 
 
 def _shares(node: DataNode) -> Iterator[str]:
     """Share and rest make the whole: exactly on one host, up to rounding where several are summed."""
     share, rest, whole = (node.metrics.get(name) for name in ("energy_share_j", "energy_rest_j", "energy_j"))
     if share is None or rest is None or whole is None or rest.value is None or share.value is None:
+        return
+    if not share.n == rest.n == whole.n:  # means over different rounds
         return
     hosts = node.find(NodeType.NODE)
     complete = all((_value(host, "energy_share_j") is None) == (_value(host, "energy_j") is None) for host in hosts)
@@ -100,6 +122,9 @@ def _children(node: DataNode) -> Iterator[str]:
         yield from _sum(node, "energy_j", "energy_j", node.nodes)
         for group in ("cpu", "dram", "gpu"):
             yield from _sum(node, f"{group}_energy_j", "energy_j", [c for c in node.nodes if c.id == group])
+    elif node.type is NodeType.MULTI_RUN and len(node.nodes) > 1:
+        for name, metric in node.metrics.items():
+            yield from _mean(node, name, metric)
     elif node.type is not NodeType.SENSOR:
         for name in _SUMS:
             yield from _sum(node, name, name, node.nodes)
@@ -124,6 +149,35 @@ def _sum(node: DataNode, name: str, of: str, parts: list[DataNode]) -> Iterator[
         yield f"{_name(node)}: {name} doesn't say that it lacks {', '.join(sorted(lacking - set(whole.missing)))}"
 
 
+def _mean(node: DataNode, name: str, whole: Metric) -> Iterator[str]:
+    """Whether a metric is the mean of its rounds', if all of them are there, and its bounds are no farther apart."""
+    parts = [run.metrics[name] for run in node.nodes if name in run.metrics]
+    known = [part for part in parts if part.value is not None]
+    if whole.value is None or whole.n != len(known):
+        return
+    mean = math.fsum(part.value for part in known if part.value is not None) / len(known)
+    if not _agree(mean, whole.value):
+        yield f"{_name(node)}: value of {name} is {whole.value}, the mean of its rounds is {mean}"
+    for bound, sign in (("lower", 1), ("upper", -1)):
+        figures, figure = [getattr(part, bound) for part in known], getattr(whole, bound)
+        if figure is None or None in figures:
+            continue
+        mean = math.fsum(figures) / len(figures)
+        if sign * figure < sign * mean and not _agree(mean, figure):
+            yield f"{_name(node)}: {bound} of {name} is {figure}, the mean of its rounds' is {mean}"
+
+
+def _rounds(node: DataNode) -> Iterator[str]:
+    """Each round is counted, and no more fail than there are."""
+    rounds, failed = node.metadata.get("rounds"), node.metadata.get("failed")
+    if node.type is not NodeType.MULTI_RUN or rounds is None:
+        return
+    if rounds < len(node.nodes):
+        yield f"{_name(node)} has {len(node.nodes)} runs, but {rounds} rounds"
+    if failed is not None and not 0 <= failed <= rounds:
+        yield f"{_name(node)} says that {failed} of {rounds} rounds failed"
+
+
 def _regions(node: DataNode) -> Iterator[str]:
     for region in node.regions:
         for problem in _of_region(region, node):
@@ -136,7 +190,7 @@ def _of_region(region: Region, run: DataNode) -> Iterator[str]:
         yield from (f"{name} {problem}" for problem in _of_metric(metric))
         if _is_negative(name, metric):
             yield f"{name} is negative"
-        whole = run.metrics.get(name)
+        whole = run.metrics.get(name) if run.type is NodeType.RUN else None  # a mean of other rounds may be larger
         if name == "power_w" or whole is None or whole.upper is None or metric.lower is None:
             continue
         if metric.lower > whole.upper * (1 + _CLOSE):
@@ -153,4 +207,7 @@ def _name(node: DataNode) -> str:
     return f"{node.type.value} {node.id}"
 
 
-_CHECKS: tuple[Callable[[DataNode], Iterator[str]], ...] = (_levels, _presence, _metrics, _shares, _children, _regions)
+_CHECKS: tuple[Callable[[DataNode], Iterator[str]], ...] = (
+    *(_levels, _presence, _metrics, _shares),
+    *(_children, _rounds, _regions),
+)

@@ -19,6 +19,14 @@ class NodeType(str, Enum):
     SENSOR = "SENSOR"
 
 
+# Names of the metrics of a RUN, each of them always there.
+METRICS = (
+    "runtime_s", "energy_j", "power_w", "cpu_energy_j", "dram_energy_j", "gpu_energy_j", "energy_share_j",
+    "energy_rest_j", "cpu_util_percent", "gpu_util_percent", "memory_peak_b", "gpu_memory_peak_b", "disk_read_b",
+    "disk_write_b", "net_recv_b", "net_sent_b", "overhead_cpu_s", "missed_ticks", "co2e_kg", "cost",
+)  # fmt: skip
+
+
 class Provenance(str, Enum):
     """Where a figure comes from."""
 
@@ -47,7 +55,10 @@ class Metric:
         missing: Names of the parts that a sum lacks.
         reason: Why the value is missing or partial.
         method: How an estimate was made, or what bounds mean where they are not hard.
-        mean, std, n, ci95: Over the rounds of a MULTI_RUN; ``ci95`` is the interval's two ends.
+        mean, std, n, ci95: Over the rounds of a MULTI_RUN: ``value`` is the mean over the ``n`` rounds that have the
+            metric, ``std`` their standard deviation, ``ci95`` the two ends of the interval that contains the true mean
+            with 95 % confidence as far as rounds differ by chance. ``lower`` and ``upper`` say how well this mean was
+            measured, whatever the rounds differ by.
     """
 
     value: float | int | None
@@ -85,8 +96,9 @@ class DataNode:
     """One node of the result tree.
 
     Attributes:
-        metadata: Facts that are not figures: sensor properties, exit code, command line, versions.
-        regions: Of a RUN only.
+        metadata: Facts that are not figures: sensor properties, exit code, command line, versions; of a MULTI_RUN how
+            many ``rounds`` there were and how many ``failed``, which may be more than it has nodes.
+        regions: Of a RUN; of a MULTI_RUN of several rounds, their means over the rounds in which each was active.
     """
 
     id: str

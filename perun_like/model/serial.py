@@ -3,7 +3,8 @@
 The form is fixed, others script against it::
 
     {"schema": {"name": "perun-like", "version": 1}, "root": node}
-    node    {"id", "type", "metrics": {name: metric}, "nodes": [node…], "metadata": {…}}, of a RUN also "regions"
+    node    {"id", "type", "metrics": {name: metric}, "nodes": [node…], "metadata": {…}}, of a RUN also "regions",
+            and of a MULTI_RUN that has some
     metric  {"value", "unit", "lower", "upper", "provenance", "scope"}, where set also "reason", "missing", "method",
             "mean", "std", "n", "ci95"; the last four always at a MULTI_RUN
     region  {"name", "rank", "calls", "metrics"}
@@ -81,7 +82,7 @@ def _node_dict(node: DataNode) -> dict[str, Any]:
         "nodes": [_node_dict(child) for child in node.nodes],
         "metadata": plain(node.metadata),
     }
-    if node.type is NodeType.RUN:
+    if node.type is NodeType.RUN or (rounds and node.regions):
         result["regions"] = [_region_dict(region) for region in node.regions]
     return result
 
@@ -117,8 +118,14 @@ def _node(entry: Any) -> DataNode:
         metrics=_metrics(entry),
         nodes=[_node(child) for child in _typed(entry, "nodes", list)],
         metadata=_typed(entry, "metadata", dict),
-        regions=[_region(region) for region in _typed(entry, "regions", list)] if type_ is NodeType.RUN else [],
+        regions=[_region(region) for region in _regions(entry, type_)],
     )
+
+
+def _regions(entry: Any, type_: NodeType) -> list[Any]:
+    if type_ is NodeType.RUN:
+        return list(_typed(entry, "regions", list))
+    return list(_optional(entry, "regions", list) or ()) if type_ is NodeType.MULTI_RUN else []
 
 
 def _region(entry: Any) -> Region:

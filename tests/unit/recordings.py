@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.sensing.contract import COUNTER, GAUGE, Missing, Sensor
 from perun_like.testing import machines
 from perun_like.testing.machine import Machine
@@ -105,3 +105,33 @@ def number(figure: float | None) -> float:
     """A figure that must be there."""
     assert figure is not None
     return figure
+
+
+def rounds(*intervals: Sequence[tuple[int, int]], rank: int = 0, **facts: Any) -> Rounds:
+    """What was measured in place: the intervals of each round in ns after the window's start."""
+    owner = np.repeat(np.arange(len(intervals)), [len(each) for each in intervals])
+    edges = np.array([interval for each in intervals for interval in each], np.int64).reshape(-1, 2) + WINDOW[0]
+    unasked = np.full(len(intervals), -1)
+    columns = {
+        name: np.array(facts.pop(name, unasked), np.int64) for name in ("cpu_ns", "peak_before_b", "peak_after_b")
+    }
+    failed = np.array(facts.pop("failed", np.zeros(len(intervals))), np.bool_)
+    pid = facts.pop("pid", 100 + rank)
+    return Rounds("work", pid, rank, owner, edges[:, 0].copy(), edges[:, 1].copy(), failed=failed, **columns, **facts)
+
+
+def in_place(*hosts: HostRecording, ranks: int = 1) -> Recording:
+    """A recording of a function; its process was there before and after."""
+    marked = [each for one in hosts for each in one.rounds]
+    hull = min(int(each.start_ns.min()) for each in marked), max(int(each.stop_ns.max()) for each in marked)
+    unknown = {"exit_code": None, "cpu_s": None, "max_rss_b": None, "in_place": True}
+    return recording(*hosts, processes=[process(rank, **unknown) for rank in range(ranks)], window_ns=hull)
+
+
+def repeated(*intervals: tuple[int, int], made: HostRecording, **facts: Any) -> Recording:
+    """A recording of a program that was repeated: each round's start and end in ns after the window's start."""
+    each = [
+        replace(process(**facts), pid=100 + k, start_ns=WINDOW[0] + a, stop_ns=WINDOW[0] + b, round=k)
+        for k, (a, b) in enumerate(intervals)
+    ]
+    return recording(made, processes=each, window_ns=(each[0].start_ns, each[-1].stop_ns))

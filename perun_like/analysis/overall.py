@@ -1,0 +1,163 @@
+"""Time, energy and power over all rounds, however many there are: a million calls of a function are one array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from perun_like.analysis.emissions import Assumptions, co2e, cost
+from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
+from perun_like.analysis.hosts import Host
+from perun_like.analysis.intervals import union
+from perun_like.analysis.statistics import Spread, spread
+from perun_like.analysis.totals import total
+from perun_like.analysis.windows import Floats, Increase, Windows
+from perun_like.model.node import Metric, Provenance, Scope
+from perun_like.model.recording import Bools
+
+Found = Mapping[str, Increase]
+
+
+class _Energy(NamedTuple):
+    """Energy of all hosts in each round, in joules; shape (rounds,).
+
+    Attributes:
+        whole: What is said of their mean as of a sum: provenance, missing parts, reasons, hard bounds.
+    """
+
+    lower: Floats
+    value: Floats
+    upper: Floats
+    whole: Metric
+
+
+def over_all(hosts: Sequence[Host], windows: Windows, assumptions: Assumptions) -> dict[str, Metric]:
+    """Metrics of a run of several rounds, as means over all of them; without energy where none has any.
+
+    Args:
+        hosts: The hosts, with all that was read on them.
+        windows: The rounds, each an owner, on the first host's clock.
+        assumptions: Place, PUE and price of the electricity.
+    """
+    duration_s = windows.duration_s
+    method = f"mean of {windows.owners:,} rounds"
+    times = spread(duration_s.tolist())
+    metrics = {"runtime_s": times.of(_plain(times.mean, times.mean, times.mean, "s", method, Scope.APPLICATION))}
+    has, found = _known(hosts, windows)
+    if not has.any():
+        return metrics
+    energy = _energy(hosts, windows, found, has)
+    joules = _joules(hosts, windows, energy, _why(has, method, energy.whole))
+    metrics["energy_j"] = joules
+    metrics["power_w"] = _watts(energy, duration_s[has], joules)
+    # Both grow with the energy as they would for a single round.
+    metrics["co2e_kg"] = _grown(co2e(joules, assumptions), joules)
+    if assumptions.price is not None:
+        metrics["cost"] = _grown(cost(joules, assumptions), joules)
+    return metrics
+
+
+def _plain(lower: float, value: float, upper: float, unit: str, method: str, scope: Scope) -> Metric:
+    return Metric(value, unit, lower, upper, Provenance.MEASURED, scope, method=method)
+
+
+def _known(hosts: Sequence[Host], windows: Windows) -> tuple[Bools, list[Found]]:
+    """In which rounds any energy is known, and what the added sensors of each host counted."""
+    has = np.zeros(windows.owners, np.bool_)
+    found: list[Found] = []
+    for host in hosts:
+        added = [sensor for sensor in energy_sensors(host) if sensor.id in host.split.added]
+        found.append(energies(host, added, windows.later(host.shift_ns)))
+        for increase in found[-1].values():
+            has |= increase.missing_s < windows.duration_s
+    return has, found
+
+
+def _energy(hosts: Sequence[Host], windows: Windows, found: Sequence[Found], has: Bools) -> _Energy:
+    """The sum over all sensors, as :func:`total` makes it of each round."""
+    duration_s = windows.duration_s[has]
+    sums = [np.zeros(len(duration_s)) for _ in range(3)]
+    wholes: dict[str, Metric] = {}
+    for host, increases in zip(hosts, found, strict=True):
+        sensors = {sensor.id: sensor for sensor in host.sensors}
+        parts: dict[str, Metric] = {}
+        for id_, increase in increases.items():
+            known = increase.missing_s[has] < duration_s
+            columns = [np.where(known, column[has], 0.0) for column in increase[:2]]
+            columns.append(np.where(known & (increase.missing_s[has] == 0), increase.upper[has], np.nan))
+            sums = [a + b for a, b in zip(sums, columns, strict=True)]
+            mean = Increase(*(np.array([column.mean()]) for column in (*columns, increase.missing_s[has])))
+            parts[id_] = sensor_energy(sensors[id_], mean, 0, float(duration_s.mean()))
+        wholes[host.name] = total_energy(host, parts)
+    whole = next(iter(wholes.values())) if len(wholes) == 1 else total(wholes, "J", "")
+    lower, value, upper = sums
+    return _Energy(lower, value, upper, whole)
+
+
+class _Words(NamedTuple):
+    reason: str | None
+    method: str
+
+
+def _why(has: Bools, method: str, whole: Metric) -> _Words:
+    lacking = int(len(has) - has.sum())
+    reason = f"missing in {lacking:,} of {len(has):,} rounds: no two successful reads, or no time" if lacking else None
+    return _Words(
+        "; ".join(filter(None, (reason, whole.reason))) or None, "; ".join(filter(None, (method, whole.method)))
+    )
+
+
+def _joules(hosts: Sequence[Host], windows: Windows, energy: _Energy, words: _Words) -> Metric:
+    mean = spread(energy.value.tolist())
+    lower, upper = float(energy.lower.mean()), float(energy.upper.mean())
+    together = _together(hosts, windows) if mean.n == windows.owners else None
+    if together is not None and together.lower is not None and together.upper is not None:
+        # Hard bounds are as wide for short rounds as for long ones: those of all rounds together are much closer.
+        lower = max(lower, together.lower / mean.n)
+        upper = min(upper, together.upper / mean.n)
+    return _metric(energy.whole, mean, (lower, upper), "J", words)
+
+
+def _metric(whole: Metric, mean: Spread, bounds: tuple[float, float], unit: str, words: _Words) -> Metric:
+    bounded = whole.upper is not None and not np.isnan(bounds[1])
+    return mean.of(
+        Metric(
+            value=mean.mean,
+            unit=unit,
+            lower=min(bounds[0], mean.mean),
+            upper=max(bounds[1], mean.mean) if bounded else None,
+            provenance=whole.provenance,
+            scope=whole.scope,
+            missing=whole.missing,
+            reason=words.reason,
+            method=words.method,
+        )
+    )
+
+
+def _together(hosts: Sequence[Host], windows: Windows) -> Metric | None:
+    """Energy of all rounds as one; None if they overlap."""
+    joined = union(np.zeros(len(windows.a_ns), np.int64), windows.a_ns, windows.b_ns, 1)
+    if int(np.sum(windows.b_ns - windows.a_ns)) > int(np.sum(joined.b_ns - joined.a_ns)):
+        return None
+    joined = Windows.joined(joined.a_ns, joined.b_ns)
+    _, found = _known(hosts, joined)
+    return _energy(hosts, joined, found, np.ones(1, np.bool_)).whole
+
+
+def _watts(energy: _Energy, duration_s: Floats, joules: Metric) -> Metric:
+    lower, value, upper = (column / duration_s for column in energy[:3])
+    words = _Words(joules.reason, joules.method or "")
+    return _metric(energy.whole, spread(value.tolist()), (float(lower.mean()), float(upper.mean())), "W", words)
+
+
+def _grown(metric: Metric, energy: Metric) -> Metric:
+    """What is proportional to an energy, with the energy's statistics."""
+    if not metric.value or not energy.value or energy.mean is None or energy.n is None:
+        return Spread(float(metric.value or 0.0), None, energy.n or 0, None).of(metric)
+    factor = metric.value / energy.value
+    ends = None if energy.ci95 is None else (energy.ci95[0] * factor, energy.ci95[1] * factor)
+    std = None if energy.std is None else energy.std * factor
+    return Spread(float(metric.value), std, energy.n, ends).of(metric)

@@ -1,0 +1,199 @@
+"""When the rounds of a run were, and what is known of each beside the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from perun_like.analysis.hosts import Host
+from perun_like.analysis.intervals import union
+from perun_like.analysis.windows import Windows
+from perun_like.model.recording import Bools, Int64s, Process, Recording, Rounds
+
+
+class Call(NamedTuple):
+    """What a process said of itself in a round that was measured in place.
+
+    Attributes:
+        cpu_s: CPU time of the process and of children it waited for, during the round; None if it wasn't asked.
+        peak_before_b, peak_after_b: High-water mark of its resident set at the start and the end; None likewise.
+    """
+
+    rank: int
+    cpu_s: float | None
+    peak_before_b: int | None
+    peak_after_b: int | None
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a run.
+
+    Attributes:
+        windows: When it was, on the first host's clock.
+        processes: Of the application: those that it was, or those that measured a part of themselves.
+        calls: What the latter said of it; None if the round is processes from beginning to end.
+        rounds: How many there are.
+        until_ns: When the next one begins, on the first host's clock; None if none does.
+    """
+
+    number: int
+    windows: Windows
+    processes: tuple[Process, ...]
+    calls: tuple[Call, ...] | None = None
+    rounds: int = 1
+    until_ns: int | None = None
+
+    def on(self, host: Host) -> Host:
+        """A host in this round."""
+        whole = self.rounds == 1 and self.calls is None and not any(process.in_place for process in self.processes)
+        until_ns = None if self.until_ns is None else self.until_ns + host.shift_ns
+        windows = self.windows.later(host.shift_ns)
+        return replace(host, windows=windows, rounds=self.rounds, whole=whole, until_ns=until_ns)
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """From its start to its end, on the first host's clock."""
+        return int(self.windows.a_ns[0]), int(self.windows.b_ns[-1])
+
+    @property
+    def duration_s(self) -> float:
+        """Time in it."""
+        return float(np.sum(self.windows.b_ns - self.windows.a_ns)) / 1e9
+
+    @property
+    def failed(self) -> bool:
+        """Whether it didn't end as it should."""
+        if self.calls is not None:
+            return any(call.failed for call in self.calls)
+        return not self.processes or any(p.signal is not None or p.exit_code != 0 for p in self.processes)
+
+
+class Timeline(NamedTuple):
+    """All rounds of a run.
+
+    Attributes:
+        windows: Theirs: each round is an owner, on the first host's clock.
+        processes: Of each round, if rounds are processes; of all of them together, if they were measured in place.
+        ranks: What was measured in place, of each rank; empty if rounds are processes.
+        lost: Further rounds, of which nothing is known.
+    """
+
+    windows: Windows
+    processes: Sequence[tuple[Process, ...]]
+    ranks: Sequence[_Rank] = ()
+    lost: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many rounds failed."""
+        if not self.ranks:
+            return sum(self.round(number).failed for number in range(self.windows.owners))
+        failed = np.zeros(self.windows.owners, np.bool_)
+        for rank in self.ranks:
+            failed[: len(rank.failed)] |= rank.failed
+        return int(failed.sum())
+
+    def round(self, number: int) -> Round:
+        """One of them."""
+        rounds, windows = self.windows.owners, self.windows.of(number)
+        if self.ranks:
+            calls = tuple(rank.call(number) for rank in self.ranks if number < len(rank.failed))
+            return Round(number, windows, self.processes[0], calls, rounds)
+        later = self.windows.a_ns[number + 1 : number + 2]
+        return Round(number, windows, self.processes[number], None, rounds, int(later[0]) if len(later) else None)
+
+
+class _Rank(NamedTuple):
+    """What was measured in place on a rank: the interval's round, and what is known of each round."""
+
+    rank: int
+    round: Int64s
+    start_ns: Int64s
+    stop_ns: Int64s
+    cpu_ns: Int64s
+    peak_before_b: Int64s
+    peak_after_b: Int64s
+    failed: Bools
+    lost: int
+
+    def call(self, number: int) -> Call:
+        """What is known of one round."""
+        cpu_ns, before_b, after_b = (
+            int(column[number]) for column in (self.cpu_ns, self.peak_before_b, self.peak_after_b)
+        )
+        return Call(
+            rank=self.rank,
+            cpu_s=None if cpu_ns < 0 else cpu_ns / 1e9,
+            peak_before_b=None if before_b < 0 else before_b,
+            peak_after_b=None if after_b < 0 else after_b,
+            failed=bool(self.failed[number]),
+        )
+
+
+def timeline_of(recording: Recording, hosts: Sequence[Host]) -> Timeline:
+    """The rounds of a run.
+
+    Args:
+        recording: Of one program, of one that was repeated, or of what was measured in place under one name.
+        hosts: Its hosts.
+    """
+    marked = [(rounds, host.shift_ns) for host in hosts for rounds in host.recording.rounds if len(rounds.cpu_ns)]
+    if marked:
+        return _in_place(recording, marked)
+    numbers = sorted({process.round for process in recording.processes})
+    if len(numbers) < 2:
+        return Timeline(Windows.one(*recording.window_ns), [recording.processes])
+    each = [tuple(p for p in recording.processes if p.round == number) for number in numbers]
+    starts = np.array([min(process.start_ns for process in those) for those in each], np.int64)
+    stops = np.array([max(process.stop_ns for process in those) for those in each], np.int64)
+    return Timeline(Windows.each(starts, stops), each)
+
+
+def _in_place(recording: Recording, marked: Sequence[tuple[Rounds, int]]) -> Timeline:
+    """Round k of the run is the k-th of each rank, from when one of them begins to when none is in it any more."""
+    numbers = sorted({rounds.rank for rounds, _ in marked})
+    ranks = [_rank([(rounds, shift) for rounds, shift in marked if rounds.rank == number]) for number in numbers]
+    most = max(len(rank.failed) for rank in ranks)
+    round_, start_ns, stop_ns = (
+        np.concatenate([getattr(rank, name) for rank in ranks]) for name in ("round", "start_ns", "stop_ns")
+    )
+    windows = union(round_, start_ns, stop_ns, most)
+    processes = tuple(process for process in recording.processes if process.in_place) or recording.processes
+    total = max(len(rank.failed) + rank.lost for rank in ranks)
+    return Timeline(windows, [processes], ranks, total - most)
+
+
+def _rank(parts: Sequence[tuple[Rounds, int]]) -> _Rank:
+    """The rounds of a rank's processes in one order, that of their beginnings; times on the first host's clock."""
+    sizes = [len(rounds.cpu_ns) for rounds, _ in parts]
+    before = np.cumsum([0, *sizes])
+    index = np.concatenate([rounds.round + offset for (rounds, _), offset in zip(parts, before, strict=False)])
+    start_ns, stop_ns = (
+        np.concatenate([getattr(rounds, name) - shift_ns for rounds, shift_ns in parts])
+        for name in ("start_ns", "stop_ns")
+    )
+    order = np.arange(before[-1])
+    if len(parts) > 1:
+        order = np.argsort(start_ns[np.searchsorted(index, order)], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+
+    def column(name: str) -> Int64s:
+        return np.asarray(np.concatenate([getattr(rounds, name) for rounds, _ in parts])[order])
+
+    return _Rank(
+        rank=parts[0][0].rank,
+        round=place[index],
+        start_ns=start_ns,
+        stop_ns=stop_ns,
+        cpu_ns=column("cpu_ns"),
+        peak_before_b=column("peak_before_b"),
+        peak_after_b=column("peak_after_b"),
+        failed=column("failed").astype(np.bool_),
+        lost=sum(rounds.lost for rounds, _ in parts),
+    )
