@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from perun_like.model.node import DataNode
-from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.model.serial import from_dict
 from perun_like.sensing.contract import Missing, Sensor
 from perun_like.store import columns, hdf5, schema
@@ -177,6 +177,7 @@ class RunFile:
             regions=() if facts["regions"] is None else tuple(self._regions(facts["regions"])),
             stats={**facts["stats"]},
             cut=facts["cut"],
+            rounds=tuple(self._rounds(facts["rounds"])) if facts.get("rounds") else (),
         )
 
     def _regions(self, facts: Mapping[str, Any]) -> Iterator[RegionCalls]:
@@ -200,7 +201,53 @@ class RunFile:
             )
 
     def _call_column(self, facts: Mapping[str, Any], name: str, calls: int) -> Int64s:
-        return next(_pieces(self._file, f"{facts['group']}/{name}", calls, max(calls, 1)))
+        return self._whole(f"{facts['group']}/{name}", calls)
+
+    def _whole(self, path: str, length: int) -> Int64s:
+        return next(_pieces(self._file, path, length, max(length, 1)))
+
+    def _rounds(self, facts: Mapping[str, Any]) -> Iterator[Rounds]:
+        group, intervals, rounds = facts["group"], int(facts["intervals"]), int(facts["rounds"])
+        columns = {name: self._whole(f"{group}/{name}", intervals) for name in schema.INTERVAL_COLUMNS}
+        each = {name: self._whole(f"{group}/{schema.EACH_ROUND}/{name}", rounds) for name in schema.ROUND_COLUMNS}
+        row = number = 0
+        for process in facts["processes"]:
+            rows = slice(row, row := row + int(process["intervals"]))
+            numbers = slice(number, number := number + int(process["rounds"]))
+            yield _rounds_of(
+                process,
+                {name: column[rows] for name, column in columns.items()},
+                {name: column[numbers] for name, column in each.items()},
+            )
+        if (row, number) != (intervals, rounds):
+            raise ValueError("its rounds don't add up")
+
+
+def _rounds_of(process: Mapping[str, Any], columns: Mapping[str, Int64s], each: Mapping[str, Int64s]) -> Rounds:
+    """The rounds of one process.
+
+    Raises:
+        ValueError: they aren't numbered as rounds are, or end before they begin.
+    """
+    numbers, rounds = columns["round"], int(process["rounds"])
+    steps = np.diff(numbers, prepend=-1, append=rounds)
+    if len(numbers) < rounds or not np.isin(steps, (0, 1)).all() or (len(numbers) and steps[0] != 1):
+        raise ValueError("its rounds are not numbered from 0 on")
+    if (columns["duration_ns"] < 0).any():
+        raise ValueError("its rounds end before they begin")
+    return Rounds(
+        name=str(process["name"]),
+        pid=int(process["pid"]),
+        rank=int(process["rank"]),
+        round=numbers,
+        start_ns=columns["start_ns"],
+        stop_ns=columns["start_ns"] + columns["duration_ns"],
+        cpu_ns=each["cpu_ns"],
+        peak_before_b=each["peak_before_b"],
+        peak_after_b=each["peak_after_b"],
+        failed=each["failed"] != 0,
+        lost=int(process["lost"]),
+    )
 
 
 def _pieces(file: h5py.File, path: str, length: int, rows: int) -> Iterator[Int64s]:
@@ -219,4 +266,7 @@ def _known(make: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def _process(facts: Mapping[str, Any]) -> Process:
-    return Process(**{name: facts[name] for name in Process.__dataclass_fields__ if name in facts})
+    process = Process(**{name: facts[name] for name in Process.__dataclass_fields__ if name in facts})
+    if type(process.round) is not int or process.round < 0:
+        raise ValueError(f"it has a process of round {process.round!r}")
+    return process

@@ -27,6 +27,11 @@ VALID_SUFFIX = ".valid"
 # … and of a host's calls of regions.
 REGIONS = "regions"
 CALL_COLUMNS = ("process", "region", "thread", "start_ns", "duration_ns", "resumed")
+# Of what a host measured in place: a row an interval, and in a group of their own a row a round.
+ROUNDS = "rounds"
+EACH_ROUND = "each"
+INTERVAL_COLUMNS = ("process", "round", "start_ns", "duration_ns")
+ROUND_COLUMNS = ("cpu_ns", "peak_before_b", "peak_after_b", "failed")
 
 # Attributes that say how a column is restored; one without FIRST holds its values as they are.
 FIRST = "first"

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perun_like import __version__
 from perun_like.errors import InputError, PerunError
 from perun_like.model.node import DataNode
-from perun_like.model.recording import HostRecording, Int64s, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Int64s, Recording, RegionCalls, Rounds, Stream
 from perun_like.model.serial import encode, to_dict
 from perun_like.store import columns, schema
 from perun_like.store.columns import Column
@@ -80,7 +81,8 @@ def _image(recording: Recording, tree: DataNode) -> bytes:
 
 def _rows(recording: Recording) -> int:
     lengths = [len(stream.t0_ns) for host in recording.hosts for stream in host.streams]
-    return max(lengths + [len(calls.region) for host in recording.hosts for calls in host.regions], default=0)
+    lengths += [len(calls.region) for host in recording.hosts for calls in host.regions]
+    return max(lengths + [len(rounds.round) for host in recording.hosts for rounds in host.rounds], default=0)
 
 
 def _packed(jobs: list[_Job], rows: int) -> Iterator[tuple[str, Packed, dict[str, str | int | float]]]:
@@ -106,8 +108,8 @@ def _make(job: _Job) -> tuple[Packed, dict[str, int]]:
 
 def _host(number: int, host: HostRecording, jobs: list[_Job]) -> dict[str, Any]:
     """Facts about a host, and its columns added to ``jobs``."""
-    names = schema.Names(schema.REGIONS)
-    return {
+    names = schema.Names(schema.REGIONS, schema.ROUNDS)
+    facts = {
         "host": host.host,
         "missing": [missing._asdict() for missing in host.missing],
         "stats": host.stats,
@@ -115,6 +117,9 @@ def _host(number: int, host: HostRecording, jobs: list[_Job]) -> dict[str, Any]:
         "streams": [_stream(f"hosts/{number}/{names.give(s.backend)}", s, jobs) for s in host.streams],
         "regions": _regions(f"hosts/{number}/{schema.REGIONS}", host.regions, jobs) if host.regions else None,
     }
+    if host.rounds:
+        facts["rounds"] = _rounds(f"hosts/{number}/{schema.ROUNDS}", host.rounds, jobs)
+    return facts
 
 
 def _stream(group: str, stream: Stream, jobs: list[_Job]) -> dict[str, Any]:
@@ -149,17 +154,13 @@ def _label(text: str) -> str:
 def _regions(group: str, processes: Sequence[RegionCalls], jobs: list[_Job]) -> dict[str, Any]:
     """All processes of a host in one table, so that a thousand ranks are not a thousand groups."""
     lengths = [len(calls.region) for calls in processes]
-
-    def joined(rows: Iterable[Int64s]) -> Int64s:
-        return np.concatenate([np.asarray(row, np.int64) for row in rows])
-
     made: dict[str, Callable[[], Column]] = {
         "process": lambda: columns.plain(np.repeat(np.arange(len(lengths)), lengths)),
-        "region": lambda: columns.plain(joined(calls.region for calls in processes)),
-        "thread": lambda: columns.differences(joined(calls.thread for calls in processes)),
-        "start_ns": lambda: columns.differences(joined(calls.start_ns for calls in processes)),
-        "duration_ns": lambda: columns.plain(joined(calls.stop_ns - calls.start_ns for calls in processes)),
-        "resumed": lambda: Column(joined(calls.resumed.astype(np.int64) for calls in processes).astype(np.uint8)),
+        "region": lambda: columns.plain(_joined(calls.region for calls in processes)),
+        "thread": lambda: columns.differences(_joined(calls.thread for calls in processes)),
+        "start_ns": lambda: columns.differences(_joined(calls.start_ns for calls in processes)),
+        "duration_ns": lambda: columns.plain(_joined(calls.stop_ns - calls.start_ns for calls in processes)),
+        "resumed": lambda: Column(_joined(calls.resumed for calls in processes).astype(np.uint8)),
     }
     jobs.extend((f"{group}/{name}", made[name], {}) for name in schema.CALL_COLUMNS)
     return {
@@ -170,6 +171,45 @@ def _regions(group: str, processes: Sequence[RegionCalls], jobs: list[_Job]) -> 
             for c in processes
         ],
     }
+
+
+def _rounds(group: str, processes: Sequence[Rounds], jobs: list[_Job]) -> dict[str, Any]:
+    """What the processes of a host measured in place: a table of intervals and one of rounds."""
+    lengths = [len(rounds.round) for rounds in processes]
+    each = f"{group}/{schema.EACH_ROUND}"
+    made: dict[str, Callable[[], Column]] = {
+        f"{group}/process": lambda: columns.plain(np.repeat(np.arange(len(lengths)), lengths)),
+        f"{group}/round": lambda: columns.differences(_joined(rounds.round for rounds in processes)),
+        f"{group}/start_ns": lambda: columns.differences(_joined(rounds.start_ns for rounds in processes)),
+        f"{group}/duration_ns": lambda: columns.plain(
+            _joined(rounds.stop_ns - rounds.start_ns for rounds in processes)
+        ),
+        f"{each}/cpu_ns": lambda: columns.plain(_joined(rounds.cpu_ns for rounds in processes)),
+        f"{each}/peak_before_b": lambda: columns.differences(_joined(rounds.peak_before_b for rounds in processes)),
+        f"{each}/peak_after_b": lambda: columns.differences(_joined(rounds.peak_after_b for rounds in processes)),
+        f"{each}/failed": lambda: Column(_joined(rounds.failed for rounds in processes).astype(np.uint8)),
+    }
+    jobs.extend((path, column, {}) for path, column in made.items())
+    return {
+        "group": group,
+        "intervals": sum(lengths),
+        "rounds": sum(len(rounds.cpu_ns) for rounds in processes),
+        "processes": [
+            {
+                "name": rounds.name,
+                "pid": rounds.pid,
+                "rank": rounds.rank,
+                "intervals": len(rounds.round),
+                "rounds": len(rounds.cpu_ns),
+                "lost": rounds.lost,
+            }
+            for rounds in processes
+        ],
+    }
+
+
+def _joined(rows: Iterable[NDArray[Any]]) -> Int64s:
+    return np.concatenate([np.asarray(row, np.int64) for row in rows])
 
 
 def _publish(path: str, image: bytes) -> None:

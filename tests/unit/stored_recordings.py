@@ -9,7 +9,7 @@ import numpy as np
 from report_trees import measured
 
 from perun_like.model.node import DataNode
-from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Stream
+from perun_like.model.recording import HostRecording, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.sensing.contract import Missing, Sensor
 
 UNIT_NJ = 61_035
@@ -55,13 +55,36 @@ def calls(pid: int = 77, count: int = 3, names: tuple[str, ...] = ("main", "step
     )
 
 
-def recording(*streams: Stream, regions: tuple[RegionCalls, ...] = (), **facts: Any) -> Recording:
+def rounds(pid: int = 77, count: int = 3, steps: int = 1, name: str = "work") -> Rounds:
+    """Rounds of so many intervals each, the first of which wasn't asked for anything."""
+    number = np.repeat(np.arange(count), steps)
+    start_ns = 5_100_000_000 + np.arange(count * steps) * 10_000
+    asked = np.where(np.arange(count) == 0, -1, np.arange(count) * 1_000 + pid)
+    return Rounds(
+        name=name,
+        pid=pid,
+        rank=pid % 7,
+        round=number,
+        start_ns=start_ns,
+        stop_ns=start_ns + 7_000 + np.arange(count * steps),
+        cpu_ns=asked * 3,
+        peak_before_b=asked << 10,
+        peak_after_b=asked << 11,
+        failed=np.arange(count) % 3 == 1,
+        lost=pid % 5,
+    )
+
+
+def recording(
+    *streams: Stream, regions: tuple[RegionCalls, ...] = (), in_place: tuple[Rounds, ...] = (), **facts: Any
+) -> Recording:
     host = HostRecording(
         host={"hostname": "node01", "clocks": [{"monotonic_ns": 5_000_000_000, "realtime_ns": 10**18}, None]},
         streams=streams or (rapl_stream(20),),
         missing=(Missing("nvml", "GPUs", "no driver", "install it"),),
         regions=regions,
         stats={"cpu_s": 0.012, "missed_ticks": 0},
+        rounds=in_place,
     )
     whole = Recording(
         name="heat",
@@ -90,9 +113,10 @@ def assert_same(got: Recording, expected: Recording) -> None:
     assert replace(got, hosts=()) == replace(expected, hosts=())
     assert len(got.hosts) == len(expected.hosts)
     for a, b in zip(got.hosts, expected.hosts, strict=True):
-        assert replace(a, streams=(), regions=()) == replace(b, streams=(), regions=())
+        assert replace(a, streams=(), regions=(), rounds=()) == replace(b, streams=(), regions=(), rounds=())
         _assert_streams(a.streams, b.streams)
         _assert_calls(a.regions, b.regions)
+        _assert_rounds(a.rounds, b.rounds)
 
 
 def _assert_streams(got: tuple[Stream, ...], expected: tuple[Stream, ...]) -> None:
@@ -112,4 +136,13 @@ def _assert_calls(got: tuple[RegionCalls, ...], expected: tuple[RegionCalls, ...
     for a, b in zip(got, expected, strict=True):
         assert (a.pid, a.rank, a.names, a.lost_calls) == (b.pid, b.rank, b.names, b.lost_calls)
         for name in ("region", "thread", "start_ns", "stop_ns", "resumed"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def _assert_rounds(got: tuple[Rounds, ...], expected: tuple[Rounds, ...]) -> None:
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        assert (a.name, a.pid, a.rank, a.lost) == (b.name, b.pid, b.rank, b.lost)
+        assert (a.round.dtype, a.failed.dtype) == (np.int64, np.bool_)
+        for name in ("round", "start_ns", "stop_ns", "cpu_ns", "peak_before_b", "peak_after_b", "failed"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))

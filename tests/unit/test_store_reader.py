@@ -10,7 +10,7 @@ import re
 import h5py
 import numpy as np
 import pytest
-from stored_recordings import calls, rapl_stream, recording, tree, with_gaps
+from stored_recordings import calls, rapl_stream, recording, rounds, tree, with_gaps
 
 import perun_like
 from perun_like.errors import FileError
@@ -238,6 +238,74 @@ def test_attributes_that_cannot_be_are_damage(run, name, value):
         file["hosts/0/rapl/package-0"].attrs[name] = value
     with pytest.raises(FileError, match="damaged"):
         read_recording(run)
+
+
+@pytest.fixture
+def in_place(tmp_path):
+    path = str(tmp_path / "run.h5")
+    write(path, recording(rapl_stream(5, 1), in_place=(rounds(77, 3, steps=2), rounds(78, 2))), tree())
+    return path
+
+
+def change_facts(path, make):
+    with h5py.File(path) as file:
+        facts = json.loads(file["recording"][0])
+    make(facts)
+    text = np.array([json.dumps(facts)], "S")
+    change(path, "recording", lambda file: file.create_dataset("recording", data=text))
+
+
+def test_files_from_before_there_were_rounds_are_read(in_place):
+    """They have neither the table nor the facts."""
+
+    def forget(facts):
+        del facts["hosts"][0]["rounds"]
+        for name in ("round", "in_place"):
+            del facts["processes"][0][name]
+
+    change_facts(in_place, forget)
+    with h5py.File(in_place, "r+") as file:
+        del file["hosts/0/rounds"]
+    found = read_recording(in_place)
+    assert found.hosts[0].rounds == ()
+    assert (found.processes[0].round, found.processes[0].in_place) == (0, False)
+
+
+WRONG_ROUNDS = [
+    ("round", [0, 0, 1, 1, 2, 2, 0, 2], "not numbered"),
+    ("round", [1, 1, 1, 1, 2, 2, 0, 1], "not numbered"),
+    ("round", [0, 0, 1, 1, 1, 1, 0, 1], "not numbered"),
+    ("round", [0, 0, 2, 2, 1, 1, 0, 1], "not numbered"),
+    ("duration_ns", [1, 1, 1, -1, 1, 1, 1, 1], "end before they begin"),
+    ("start_ns", [1, 2], "has not 8 rows"),
+    ("each/cpu_ns", [1] * 8, "has not 5 rows"),
+    ("each/failed", [0.5] * 5, "not a column of the right type"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "words"), WRONG_ROUNDS)
+def test_rounds_that_cannot_be_are_damage(in_place, name, values, words):
+    path = f"hosts/0/rounds/{name}"
+    change(in_place, path, lambda file: file.create_dataset(path, data=values))
+    with pytest.raises(FileError, match=words):
+        read_recording(in_place)
+
+
+WRONG_NUMBERS = [("intervals", 10**12), ("rounds", -5), ("rounds", "x"), ("processes", []), ("processes", [1])]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_NUMBERS, ids=str)
+def test_numbers_of_rounds_that_do_not_add_up_are_damage(in_place, key, value):
+    change_facts(in_place, lambda facts: facts["hosts"][0]["rounds"].update({key: value}))
+    with pytest.raises(FileError, match="damaged"):
+        read_recording(in_place)
+
+
+@pytest.mark.parametrize("value", [-1, "1", 1.5, None, True])
+def test_a_process_of_no_round_is_damage(in_place, value):
+    change_facts(in_place, lambda facts: facts["processes"][0].update(round=value))
+    with pytest.raises(FileError, match="process of round"):
+        read_recording(in_place)
 
 
 def test_what_a_later_version_may_add_is_ignored(run):

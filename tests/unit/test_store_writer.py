@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -14,11 +15,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from stored_recordings import assert_same, calls, rapl_sensor, rapl_stream, recording, tree, with_gaps
+from stored_recordings import assert_same, calls, rapl_sensor, rapl_stream, recording, rounds, tree, with_gaps
 
 from perun_like.errors import InputError, PerunError
 from perun_like.model.node import DataNode, NodeType
-from perun_like.model.recording import RegionCalls, Stream
+from perun_like.model.recording import Process, RegionCalls, Stream
 from perun_like.store.reader import load, read_recording
 from perun_like.store.writer import write
 
@@ -42,6 +43,10 @@ RECORDINGS = {
     "no sensors": recording(replace(rapl_stream(4, 0), sensors=())),
     "cut": recording(hosts=(replace(recording().hosts[0], cut="killed", streams=(), missing=()),)),
     "two hosts": recording(hosts=recording().hosts * 2),
+    "in place": recording(in_place=(rounds(77), rounds(78, 0), rounds(79, 5, steps=3, name="é/../x"))),
+    "many in place": recording(rapl_stream(10), in_place=(rounds(77, 9_000), rounds(78, 3_000, steps=2))),
+    "rounds of a program": recording(processes=tuple(Process(0, 77 + k, k, k + 1, 0, round=k) for k in range(3))),
+    "function": recording(processes=(Process(0, 77, 1, 2, in_place=True),)),
     "no host": recording(hosts=(), processes=(), metadata={}),
 }
 
@@ -96,17 +101,40 @@ def test_the_document_tells_how_to_read_a_file(tmp_path):
 
 def test_the_file_holds_what_the_document_lists_and_nothing_else(tmp_path):
     path = str(tmp_path / "run.h5")
-    write(path, recording(rapl_stream(20), regions=(calls(),)), tree())
+    write(path, recording(rapl_stream(20), regions=(calls(),), in_place=(rounds(),)), tree())
     found = {}
     with h5py.File(path) as file:
         assert dict(file.attrs) == {"schema": "perun-like", "schema_version": 1, "software_version": "0.1.0"}
         file.visititems(lambda name, place: found.update({name: getattr(place, "dtype", None)}))
     stream = {f"hosts/0/rapl/{name}" for name in ("t0_ns", "read_ns", "package-0", "package-1")}
     regions = {"process", "region", "thread", "start_ns", "duration_ns", "resumed"}
-    groups = {"hosts", "hosts/0", "hosts/0/rapl", "hosts/0/regions"}
+    intervals = {f"hosts/0/rounds/{name}" for name in ("process", "round", "start_ns", "duration_ns")}
+    each = {f"hosts/0/rounds/each/{name}" for name in ("cpu_ns", "peak_before_b", "peak_after_b", "failed")}
+    groups = {"hosts", "hosts/0", "hosts/0/rapl", "hosts/0/regions", "hosts/0/rounds", "hosts/0/rounds/each"}
     assert {name for name, dtype in found.items() if dtype is None} == groups
-    assert set(found) - groups == {"tree", "recording"} | stream | {f"hosts/0/regions/{name}" for name in regions}
+    assert set(found) - groups == {"tree", "recording"} | stream | intervals | each | {
+        f"hosts/0/regions/{name}" for name in regions
+    }
     assert {dtype.kind for name, dtype in found.items() if name.startswith("hosts") and dtype} <= {"i", "u"}
+
+
+def test_a_million_rounds_are_a_few_megabytes(tmp_path):
+    """Of calls that follow each other at once, of lengths that differ: three bytes each."""
+    path, base = tmp_path / "run.h5", rounds(77, 100_000)
+    length_ns = np.random.default_rng(1).integers(9_000, 12_000, 100_000)
+    made = replace(base, stop_ns=np.cumsum(length_ns), start_ns=np.cumsum(length_ns) - length_ns + 300)
+    write(str(path), recording(in_place=(made,)), tree())
+    assert path.stat().st_size < 800_000
+    assert_same(read_recording(str(path)), recording(in_place=(made,)))
+
+
+def test_what_was_not_measured_in_place_leaves_no_trace_of_it(tmp_path):
+    """So a file without rounds is what it was before there were any."""
+    path = tmp_path / "run.h5"
+    write(str(path), recording(regions=(calls(),)), tree())
+    with h5py.File(path) as file:
+        assert "rounds" not in json.loads(file["recording"][0])["hosts"][0]
+        assert "hosts/0/rounds" not in file
 
 
 def test_a_second_run_never_touches_the_first(tmp_path):
