@@ -14,6 +14,7 @@ from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import InputError, InterruptedStartError
 from perun_like.launch.child import SignalGate, end_by, end_like, original_environ
 from perun_like.launch.comm import Comm
+from perun_like.launch.launchers import detect
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.monitor import PerunMonitor
@@ -101,6 +102,7 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     assumptions(asdict(settings))  # an unknown place is told now, not when the program has run
     _check_writable(settings.json)
     environ = original_environ()
+    _check_repeatable(settings, program, environ)
     _quiet_libraries()
     application = _application(program, environ, settings)
     backends = chosen_specs(sys.path, settings.backend)
@@ -141,6 +143,22 @@ def _application(program: Program, environ: dict[str, str], settings: Settings) 
         return Application.executable(program.target, program.args, environ)
     make = Application.module if program.kind == "module" else Application.script
     return make(program.target, program.args, environ, settings.python)
+
+
+def _check_repeatable(settings: Settings, program: Program, environ: dict[str, str]) -> None:
+    """Refuse to run a program several times where the second time couldn't be like the first."""
+    if settings.rounds + settings.warmup == 1:
+        return
+    asked = f"--rounds {settings.rounds}" if settings.rounds > 1 else f"--warmup {settings.warmup}"
+    launcher = detect(environ).launcher
+    if launcher is not None:
+        raise InputError(
+            f"{asked}: a program can't be run again within one launch of {launcher}: MPI starts once. Repeat the launch "
+            f"(for i in 1 2 3; do mpirun … perun-like profile …; done), or decorate a function with "
+            "perun_like.profile and call it repeatedly"
+        )
+    if program.target == "-" and program.kind == "script":
+        raise InputError(f"{asked}: a program from standard input can be read only once: give it as a file")
 
 
 def _check_writable(json: str | None) -> None:

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import ConfigError, PerunError
-from perun_like.inplace.session import Session, complain, sessions
 from perun_like.model.node import METRICS
 from perun_like.monitoring.application import name_of_function, place_of_function
 from perun_like.monitoring.region import RegionCall
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
 
 if TYPE_CHECKING:
+    from perun_like.inplace.session import Session
     from perun_like.model.node import DataNode, Metric
     from perun_like.monitoring.own_process import Round
 
@@ -146,6 +146,8 @@ class Profile:
 
     def session(self) -> Session | None:
         """Where calls are measured; None where they are a part of what is measured from outside."""
+        from perun_like.inplace.session import complain, sessions  # 20 ms that a program may never need
+
         try:
             if self._config is None:  # files and environment are those of the first call
                 self._config = resolve(_directory(), os.environ, self._options)

@@ -27,7 +27,7 @@ from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
 from perun_like.sampling.activity import REST_AFTER_S
 from perun_like.sampling.marks import RUN_VARIABLE
-from perun_like.sensing.discovery import backend_specs, select
+from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import RunPlace, new_run_id
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Session:
         run_id = os.path.basename(place.path)[: -len(".h5")]
         self._run = {"name": self._app.name, "run_id": run_id, "metadata": run_metadata(self._app, config)}
         self._measurement = Measurement(place, comm, config, self._run)
-        self._measurement.prepare(select(backend_specs(sys.path), config.backend), {}, in_place=True)
+        self._measurement.prepare(chosen_specs(sys.path, config.backend), {}, in_place=True)
         self._measurement.begin()
         self._in_place = OwnProcess(self._measurement, comm)
         if self._in_place.marks is None:

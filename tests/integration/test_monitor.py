@@ -176,3 +176,79 @@ def test_signals_pass_again_after_a_run(monitor: Monitor) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     monitor().run_application("1")
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.fixture
+def in_place(tmp_path: Path) -> Iterator[Callable[..., PerunMonitor]]:
+    """Make a monitor for a function."""
+    made: list[PerunMonitor] = []
+
+    def make(function: Callable[..., object], *args: object, **options: str) -> PerunMonitor:
+        config = resolve(str(tmp_path), {}, {"output": str(tmp_path / "results"), **options})
+        app = Application.function(function, args, name="function")
+        made.append(PerunMonitor(app, Comm(), backend_specs(sys.path), {}, config))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_function_gives_its_result(in_place: Callable[..., PerunMonitor], tmp_path: Path) -> None:
+    m = in_place(lambda *numbers: sum(numbers), 1, 2, 3)
+    status, tree, result = m.run_application("1")
+    assert (status, result) == (MonitorStatus.PROCESSING, 6)
+    assert tree is not None
+    (run,) = tree.find(NodeType.RUN)
+    assert run.metrics["runtime_s"].value
+    assert run.metadata["in_place"]
+    assert m.path == str(tmp_path / "results/function/1.h5")
+    assert in_place(lambda: 7).run_application("2", record=False) == (MonitorStatus.PROCESSING, None, 7)
+
+
+@pytest.mark.parametrize("error", [ValueError("why"), SystemExit(3), KeyboardInterrupt()])
+def test_what_a_function_raises_comes_when_its_data_is_safe(
+    in_place: Callable[..., PerunMonitor], tmp_path: Path, error: BaseException
+) -> None:
+    def fails() -> None:
+        raise error
+
+    m = in_place(fails)
+    with pytest.raises(type(error)) as raised:
+        m.run_application("1")
+    assert raised.value is error
+    assert raised.traceback[-1].name == "fails"
+    assert m.status is MonitorStatus.SCRIPT_ERROR
+    assert (tmp_path / "results/function/1.h5").exists()
+
+
+def test_a_function_that_exits_well_has_not_failed(in_place: Callable[..., PerunMonitor]) -> None:
+    m = in_place(sys.exit, 0)
+    with pytest.raises(SystemExit):
+        m.run_application("1")
+    assert m.status is MonitorStatus.PROCESSING
+
+
+def test_a_function_s_rounds(in_place: Callable[..., PerunMonitor]) -> None:
+    calls: list[int] = []
+    _, tree, result = in_place(lambda: calls.append(1) or len(calls), rounds="3", warmup="2").run_application("1")
+    assert result == 5
+    assert tree is not None
+    assert tree.find(NodeType.MULTI_RUN)[0].metrics["runtime_s"].n == 3
+
+
+def test_what_would_run_nothing_is_refused() -> None:
+    async def waits() -> None: ...
+
+    with pytest.raises(InputError, match="coroutine .*would run nothing"):
+        Application.function(waits)
+    with pytest.raises(InputError, match="can't be called"):
+        Application.function(7)  # type: ignore[arg-type]
+
+
+def test_the_surroundings_of_a_function_are_restored(in_place: Callable[..., PerunMonitor]) -> None:
+    before = dict(os.environ)
+    m = in_place(lambda: os.environ.get("PERUN_RUN"))
+    _, _, inside = m.run_application("1")
+    assert inside is not None
+    assert dict(os.environ) == before
