@@ -51,7 +51,8 @@ class Sampler:
         self._next_stream = 0
         self._rests = False
         self._told: list[int] = []  # when the values last told were read
-        self._context.application_pid = order.get("application_pid")
+        if "application_pid" in order:
+            self._context.watch(order["application_pid"])
         directory = order.get("in_place")
         self._activity = Activity(directory) if directory is not None else None
         header = {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()}
@@ -80,7 +81,7 @@ class Sampler:
 
     def watch(self, process: dict[str, Any]) -> None:
         """The application has been started, or has ended."""
-        self._context.application_pid = process["pid"]
+        self._context.watch(process["pid"])
         self._part.write_json(NOTE, {"process": process})
 
     def note(self, content: dict[str, Any]) -> None:

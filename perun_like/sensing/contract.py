@@ -112,8 +112,8 @@ class Context:
         sys_root: ``/sys``, or a captured tree.
         environ: The application's environment.
         cpu_tdp_w: What the user says the CPUs of this host draw at full load, in watts; None if unsaid.
-        application_pid: The application's first process; None until it has been started.
-        run_token: Value of the environment variable ``PERUN_RUN`` that every process of the application inherits.
+        application_pids: The application's first processes, one a rank or round, as they are started.
+        run_token: What the environment variable ``PERUN_RUN`` begins with, which all its processes inherit.
     """
 
     def __init__(
@@ -132,7 +132,17 @@ class Context:
         self.environ: Mapping[str, str] = environ or {}
         self.cpu_tdp_w = cpu_tdp_w
         self.run_token = run_token
-        self.application_pid: int | None = None
+        self.application_pids: list[int] = []
+
+    @property
+    def application_pid(self) -> int | None:
+        """The first of its processes; None until it has been started."""
+        return self.application_pids[0] if self.application_pids else None
+
+    def watch(self, pid: int) -> None:
+        """The application has a process more."""
+        if pid not in self.application_pids:
+            self.application_pids.append(pid)
 
 
 class Reader(Protocol):

@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 
 class ProcessTree:
-    """Probe of the process tree of ``context.application_pid``; see ``System.processes`` for its values."""
+    """Probe of the process trees of ``context.application_pids``; see ``System.processes`` for its values."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -62,7 +62,7 @@ class ProcessTree:
         self._vanished: list[Seen] = []  # since the last scan, and not in any member's time yet
         self._kept: Amounts = _ZERO  # of processes that nobody waited for
         self._shown: tuple[int, ...] = _ZERO  # the totals last told
-        self._pid: int | None = None
+        self._started = 0
         self._root: Seen | None = None
         self._sees_storage = False
         # What runs before the application starts can't be part of it, and needn't be examined.
@@ -70,8 +70,8 @@ class ProcessTree:
 
     def read(self) -> tuple[int | None, ...]:
         """Ticks, resident bytes, sum of resident peaks in bytes, processes, bytes read, bytes written."""
-        pid = self._context.application_pid
-        if pid is None or (pid != self._pid and not self._start(pid) and self._root is None):
+        self._start_new()
+        if self._root is None:
             return _NOTHING
         before, self._members = self._members, {}
         for old in before.values():
@@ -87,17 +87,20 @@ class ProcessTree:
     def close(self) -> None:
         """Nothing is held: a descriptor a process would meet the limit on open files on the nodes that matter."""
 
-    def _start(self, pid: int) -> bool:
-        """Watch a process too: the first of the application, or of its next round."""
-        first = self._look(pid)
-        if first is None:
-            return False
-        self._pid = pid
+    def _start_new(self) -> None:
+        """Watch the processes that the application has been started with since."""
+        pids = self._context.application_pids[self._started :]
+        self._started += len(pids)
+        for pid in pids:
+            if (first := self._look(pid)) is not None:
+                self._start(first)
+
+    def _start(self, first: Seen) -> None:
         self._root = self._root or first
-        self._sees_storage = self._storage(pid) is not None  # a kernel may be built without it
-        self._others.discard(pid)
-        self._members[pid] = first
-        return True
+        self._sees_storage = self._storage(first.pid) is not None  # a kernel may be built without it
+        self._members[first.pid] = first
+        if first.pid in self._others:  # a rank that had begun before we looked may have children by now
+            self._others = {os.getpid()}
 
     def _listing(self) -> list[int]:
         try:
@@ -196,7 +199,8 @@ class ProcessTree:
         root = self._root
         if self._token is None or root is None or seen.start < root.start:
             return False
-        return self._token in _slurp(f"{self._proc}/{seen.pid}/environ", 1 << 18).split(b"\0")
+        entries = _slurp(f"{self._proc}/{seen.pid}/environ", 1 << 18).split(b"\0")
+        return any(entry.startswith(self._token) for entry in entries)
 
     def _sums(self) -> tuple[int | None, ...]:
         members = self._members.values()

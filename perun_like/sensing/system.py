@@ -64,7 +64,7 @@ class System(Protocol):
 
         Six values: counter of CPU time (ticks), resident memory (bytes), sum of each process's largest
         resident memory (bytes), number of processes, counters of bytes read from and written to storage.
-        All are None while ``context.application_pid`` is None.
+        All are None while ``context`` knows none.
         """
         ...
 

@@ -22,7 +22,7 @@ class ProcessesBackend:
         return Found(_sensors(context))
 
     def open(self, sensors: Sequence[Sensor], context: Context) -> ProbeReader:
-        """Watch the tree of ``context.application_pid``; until that is set, all reads are None."""
+        """Watch the trees of ``context.application_pids``; until there is one, all reads are None."""
         return ProbeReader([system.of(context).processes(context)], pick(sensors, _sensors(context)))
 
 

@@ -39,7 +39,7 @@ def context(request: pytest.FixtureRequest, plant: Plant) -> Context:
             sys_root=str(root / "sys"),
             run_token="contract",
         )
-    here.application_pid = os.getpid()
+    here.watch(os.getpid())
     return here
 
 

@@ -154,7 +154,7 @@ def test_a_process_seen_portably():
     probe = PortableSystem().processes(here)
     assert list(probe.read()) == [None] * 6
     before = psutil.Process().children(recursive=True)
-    here.application_pid = os.getpid()
+    here.watch(os.getpid())
     ticks, rss, peak, count, *storage = probe.read()
     times = os.times()
     assert ticks is not None

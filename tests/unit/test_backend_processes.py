@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             [sys.executable, "-I", "-S", "-c", PRELUDE + source], cwd=tmp_path, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PERUN_RUN": "abc"},
         )  # fmt: skip
-        context.application_pid = process.pid
+        context.watch(process.pid)
         apps.append(App(process, context, ProcessTree(context) if late else early))
         return apps[-1]
 
@@ -123,7 +123,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_nothing_is_read_before_the_application_starts():
     context = Context()
     assert ProcessTree(context).read() == (None,) * 6
-    context.application_pid = 2**22 + 1  # above every pid
+    context.watch(2**22 + 1)  # above every pid
     assert ProcessTree(context).read() == (None,) * 6
 
 
@@ -318,7 +318,7 @@ def in_forest(forest: Forest, monkeypatch: pytest.MonkeyPatch) -> ProcessTree:
     monkeypatch.setattr(linux_processes, "_ROUNDING_TICKS", 0)  # the forest's ticks are exact
     monkeypatch.setattr(ProcessTree, "_listing", lambda _: forest.listing())
     context = Context(run_token="token")
-    context.application_pid = ROOT
+    context.watch(ROOT)
     return ProcessTree(context)
 
 
@@ -361,7 +361,7 @@ def test_a_number_given_to_another_process_is_not_a_member(tmp_path: Path):
         )
 
     context = Context(proc_root=str(tmp_path))
-    context.application_pid = 10
+    context.watch(10)
     write(10, 1, 1000, 5)
     write(11, 10, 1001, 7)
     tree = ProcessTree(context)
