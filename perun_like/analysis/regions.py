@@ -103,7 +103,7 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
             continue
         runtime_s = float(duration_s[index])
         parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
-        energy = _labelled(total_energy(host, parts), int(intervals[index])) if runtime_s > 0 else _nothing(host)
+        energy = labelled(total_energy(host, parts), int(intervals[index])) if runtime_s > 0 else _nothing(host)
         energy, runtime = (_with_lost(metric, lost) for metric in (energy, _runtime(runtime_s)))
         metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
         made.append(Region(key[0], key[1], count + lost, metrics))
@@ -188,7 +188,7 @@ def at_least(metric: Metric, lacks: str) -> Metric:
     )
 
 
-def _labelled(energy: Metric, intervals: int) -> Metric:
+def labelled(energy: Metric, intervals: int) -> Metric:
     """The energy, saying so where it can't be resolved."""
     if energy.value is None or energy.upper is None or energy.lower is None:
         return energy
@@ -198,5 +198,5 @@ def _labelled(energy: Metric, intervals: int) -> Metric:
     text = "too short to be resolved by reads this far apart"
     if intervals > 1:
         text = f"sum of estimates over {intervals} intervals, {text}"
-    method = "; ".join(filter(None, (energy.method, text)))
-    return Metric(energy.value, energy.unit, energy.lower, energy.upper, energy.provenance, energy.scope, method=method)
+    texts = [*(energy.method or "").split("; "), text]
+    return replace(energy, method="; ".join(dict.fromkeys(filter(None, texts))))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from perun_like.analysis.hosts import Host
-from perun_like.analysis.regions import Key, at_least, only_counted, regions_of
+from perun_like.analysis.regions import Key, at_least, labelled, only_counted, regions_of
 from perun_like.analysis.rounds import Round
 from perun_like.analysis.statistics import mean_of
 from perun_like.model.node import Region
@@ -89,4 +89,5 @@ def _mean(key: Key, regions: Sequence[Region], lost: int, whose: str) -> Region:
         name: mean_of([region.metrics[name] for region in active], f"{len(active)} of {whose}")
         for name in active[0].metrics
     }
+    metrics["energy_j"] = labelled(metrics["energy_j"], 1)
     return Region(key[0], key[1], sum(region.calls for region in regions) + lost, metrics)

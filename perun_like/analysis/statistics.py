@@ -137,11 +137,8 @@ def _told(parts: Sequence[Metric], rounds: int) -> str | None:
 
 
 def _common(methods: Iterable[str]) -> list[str]:
-    """What the rounds' methods say, without what differs from round to round: figures."""
+    """What the methods of all rounds say."""
     each = [method.split("; ") for method in methods]
-    texts = dict.fromkeys(text for some in each for text in some)
     return [
-        text
-        for text in texts
-        if all(text in some for some in each) or not any(character.isdigit() for character in text)
+        text for text in dict.fromkeys(text for some in each for text in some) if all(text in some for some in each)
     ]

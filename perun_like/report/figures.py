@@ -14,7 +14,7 @@ _UNKNOWN = Metric.absent("", "not recorded")
 _WHOSE = {Scope.HOST: "whole host", Scope.APPLICATION: "this program"}
 _TINY = 0.001  # below that of a currency, a million runs are easier to imagine …
 _ROOMY = 80  # … if there is room to say beside it that it is a million
-_ANSWER = {
+ANSWER = {
     "Energy": "energy_j",
     "  program": "energy_share_j",  # indented: a part of it
     "Mean power": "power_w",
@@ -56,18 +56,18 @@ def answer(page: Page, run: DataNode) -> list[str]:
     """Energy, the application's part of it, power, emissions, cost."""
     lines: list[Line] = []
     missing: dict[str, str] = {}
-    for label, name in _ANSWER.items():
+    for label, name in ANSWER.items():
         metric = metric_of(run, name)
         if metric.value is None:
             missing[label.replace("  program", "the program's share")] = reason(metric)
         else:
-            lines.append(_line(label, *_explained(page, run, name, metric)))
+            lines.append(_line(label, *explained(page, run, name, metric)))
     rows, below = block(page, lines)
-    gone = _unavailable(page, missing)
+    gone = unavailable(page, missing)
     return [*gone, *rows, *below] if "Energy" in missing else [*rows, *gone, *below]
 
 
-def _explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
+def explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
     """A metric of the answer as it is shown, and the notes beside it."""
     if name in ("energy_j", "power_w"):
         metric = replace(metric, method=None)  # the table of devices tells it
@@ -90,17 +90,25 @@ def _devices_of(run: DataNode) -> str:
 
 
 def _times(metric: Metric, factor: float) -> Metric:
-    value, lower, upper = (None if x is None else factor * x for x in (metric.value, metric.lower, metric.upper))
-    return replace(metric, value=value, lower=lower, upper=upper)
+    value, lower, upper, mean, std = (
+        None if figure is None else factor * figure
+        for figure in (metric.value, metric.lower, metric.upper, metric.mean, metric.std)
+    )
+    ci95 = metric.ci95 and (factor * metric.ci95[0], factor * metric.ci95[1])
+    return replace(metric, value=value, lower=lower, upper=upper, mean=mean, std=std, ci95=ci95)
 
 
 def _line(label: str, metric: Metric, notes: Sequence[str]) -> Line:
-    """A metric's line with how it was had, unless it is exact: then there is nothing to explain."""
     shown = form.show(metric)
+    codes = (BOLD,) if label == "Energy" else ()
+    return Line(label, shown.value, shown.bounds, metric.provenance, notes_on(metric, notes), codes)
+
+
+def notes_on(metric: Metric, notes: Sequence[str]) -> list[str]:
+    """Notes on a metric and how it was had, unless it is exact: then there is nothing to explain."""
     exact = metric.lower is not None and metric.lower == metric.upper
     lacks = f"{', '.join(map(name_of, metric.missing))} incomplete" if metric.missing else ""
-    texts = [text for text in (*notes, lacks, "" if exact else metric.method) if text]
-    return Line(label, shown.value, shown.bounds, metric.provenance, texts, (BOLD,) if label == "Energy" else ())
+    return [text for text in (*notes, lacks, "" if exact else metric.method) if text]
 
 
 def figures(page: Page, run: DataNode) -> list[str]:
@@ -115,7 +123,7 @@ def figures(page: Page, run: DataNode) -> list[str]:
         elif not label.startswith("GPU"):  # most machines have none: nothing to explain
             missing[label] = short_reason(run, next(iter(metrics.values())))
     rows, notes = block(page, lines)
-    return [*rows, *_unavailable(page, missing), *notes]
+    return [*rows, *unavailable(page, missing), *notes]
 
 
 def _load(run: DataNode) -> str:
@@ -137,7 +145,7 @@ def _figure(label: str, metrics: dict[str, Metric], note: str) -> Line:
     return Line(label, ", ".join(texts), "", known[0].provenance, [text for text in (note, *reasons) if text])
 
 
-def _unavailable(page: Page, missing: dict[str, str]) -> list[str]:
+def unavailable(page: Page, missing: dict[str, str]) -> list[str]:
     """Figures that couldn't be had; those that lack one reason together."""
     labels: dict[str, list[str]] = {}
     for label, why in missing.items():

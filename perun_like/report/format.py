@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from perun_like.model.node import Metric, Provenance
-from perun_like.report.rounding import Rounded, Unit, exponent, fitted, fixed, rounded
+from perun_like.report.rounding import Rounded, Unit, exponent, fitted, fixed, rounded, unit_of
 from perun_like.units import J_PER_KWH
 
 _EXACT_DIGITS = 4
@@ -41,6 +41,18 @@ def show(metric: Metric) -> Shown:
         return Shown(_alone(metric, float(value)), "")
     text = _symmetric if _is_symmetric(float(value), lower, upper, metric.unit) else _from_to
     return text(float(value), lower, upper, metric.unit)
+
+
+def difference(amount: float, metric: Metric) -> str:
+    """By how much a metric differs from another, in the unit in which it is itself shown: ``0.12 kJ``."""
+    if not math.isfinite(amount):
+        return "unknown"
+    unit = unit_of(show(metric).value, metric.unit)
+    if amount == 0 and unit is not None:
+        return f"0 {unit[1]}"
+    if unit is None or not _READABLE[0] <= amount / unit[0] < _READABLE[1]:
+        return str(fitted(amount, metric.unit, 2, math.ceil))
+    return str(rounded(amount, unit, 2, math.ceil))
 
 
 def number(value: float, unit: str, significant: int = _USUAL_DIGITS) -> str:

@@ -37,6 +37,12 @@ class Rounded(NamedTuple):
         return float(self.text) * self.scale
 
 
+def unit_of(text: str, unit: str) -> Unit | None:
+    """The unit in which a figure was written, as mJ in ``12.3 mJ`` for the SI unit J; None if it was in none."""
+    symbol = text.rpartition(" ")[2]
+    return next(((scale, known) for scale, known in _UNITS.get(unit, ((1.0, unit),)) if known == symbol), None)
+
+
 def fitted(
     value: float, unit: str, significant: int, rounding: Rounding = round, *, keep_place: bool = False
 ) -> Rounded:

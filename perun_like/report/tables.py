@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perun_like.model.node import DataNode, Metric, Provenance, Region
 from perun_like.report import format as form
-from perun_like.report.page import BOLD, CYAN, DIM, YELLOW, Cell, Page, columns
+from perun_like.report.page import BOLD, CYAN, DIM, RED, YELLOW, Cell, Page, columns
 
 MOST_ROWS = 15
 _NAME = 32  # columns of the longest name
@@ -30,7 +30,7 @@ def figure_cell(metric: Metric | None, *codes: str) -> Cell:
 
 def region_table(page: Page, run: DataNode) -> list[str]:
     """Regions, the hungriest first: what the hosts' devices used while each was active."""
-    regions = sorted(run.regions, key=_used, reverse=True)
+    regions = sorted(run.regions, key=used, reverse=True)
     if not regions:
         return []
     words = {region.metrics.get("energy_j", _NOTHING).provenance.value for region in regions}
@@ -39,19 +39,20 @@ def region_table(page: Page, run: DataNode) -> list[str]:
     word = words.pop() if len(words) == 1 else ""
     titles = ["Region", *([">rank"] if ranks else []), ">calls", ">time", ">energy", word]
     cells = [header(*titles)]
-    names = _short_names(page, {region.name for region in regions})
+    names = short_names(page, {region.name for region in regions})
     cells += [_region(region, names[region.name], ranks=ranks, word=word) for region in regions]
     if total:
-        cells = _with_bars(page, cells, [_used(region) / total for region in regions])
+        cells = with_bars(page, cells, [used(region) / total for region in regions])
     lines = folded(page, page.table(cells), "regions")
     return lines + _footnotes(page, run, regions)
 
 
-def _used(region: Region) -> float:
+def used(region: Region) -> float:
+    """A region's energy, to sort by."""
     return float(region.metrics.get("energy_j", _NOTHING).value or 0)
 
 
-def _short_names(page: Page, names: set[str]) -> dict[str, str]:
+def short_names(page: Page, names: set[str]) -> dict[str, str]:
     """Names that fit, by name; those that would look alike lose what they have in common, if that is whole words."""
     short = {name: page.shorten(page.clean(name), _NAME) for name in names}
     alike: dict[str, list[str]] = {}
@@ -84,7 +85,7 @@ def _alike(names: Sequence[Sequence[str]]) -> int:
 def _region(region: Region, name: str, *, ranks: bool, word: str) -> list[Cell]:
     energy = region.metrics.get("energy_j", _NOTHING)
     bounds = form.show(energy).bounds + ("" if word else f" {energy.provenance.value}")
-    short = _too_short(energy)
+    short = too_short(energy)
     return [
         Cell(name),
         *([Cell(str(region.rank), right=True)] if ranks else []),
@@ -95,20 +96,25 @@ def _region(region: Region, name: str, *, ranks: bool, word: str) -> list[Cell]:
     ]
 
 
-def _too_short(energy: Metric) -> bool:
+def too_short(energy: Metric) -> bool:
     """Whether the bounds of a measured energy are half as far apart as the energy itself, or more."""
     if energy.value is None or energy.lower is None or energy.upper is None:
         return False
     return energy.provenance is not Provenance.ESTIMATED and energy.upper - energy.lower > _WIDE * energy.value > 0
 
 
-def _with_bars(page: Page, cells: list[list[Cell]], shares: Sequence[float]) -> list[list[Cell]]:
+def with_bars(page: Page, cells: list[list[Cell]], shares: Sequence[float]) -> list[list[Cell]]:
     """A bar beside each region's name if there is room: its share of the run's energy."""
-    needed = 2 + sum(max(columns(cell.text) for cell in column) + 2 for column in zip(*cells, strict=True)) + _BAR
-    if needed > page.width:
+    if width_of(page, cells) + 2 + _BAR > page.width:
         return cells
     bars = [Cell("of all", (DIM,))] + [Cell(_bar(share, ascii_only=page.ascii_only), (CYAN,)) for share in shares]
     return [[*row, bar] for row, bar in zip(cells, bars, strict=True)]
+
+
+def width_of(page: Page, cells: Sequence[Sequence[Cell]]) -> int:
+    """Columns that a table needs."""
+    widths = [max(columns(page.clean(cell.text)) for cell in column) for column in zip(*cells, strict=True)]
+    return 2 + sum(widths) + 2 * (len(widths) - 1)
 
 
 def _bar(share: float, *, ascii_only: bool) -> str:
@@ -122,16 +128,16 @@ def _footnotes(page: Page, run: DataNode, regions: Sequence[Region]) -> list[str
     notes: list[str] = []
     if len(regions) > 1:
         notes.append("Energy of all devices while a region was active; nested regions overlap.")
-    if any(_too_short(region.metrics.get("energy_j", _NOTHING)) for region in regions):
+    if any(too_short(region.metrics.get("energy_j", _NOTHING)) for region in regions):
         period = run.metadata.get("period_ns")
         read = f" every {form.period(period)}" if period else ""
         notes.append(f"* too short to be resolved by reads{read}: see --period")
     return [line for note in notes for line in page.paragraph(note, DIM)]
 
 
-def round_table(page: Page, runs: Sequence[DataNode]) -> list[str]:
-    """One line a round."""
-    cells = [header("Round", ">time", ">energy", "", ">power", "")]
+def round_table(page: Page, runs: Sequence[DataNode], fate: Callable[[DataNode], str], *, hidden: int = 0) -> list[str]:
+    """One line a round, and at its end how it failed; so many more have no node."""
+    cells = [header("Round", ">time", ">energy", "", ">power", "", "")]
     for run in runs:
         energy = run.metrics.get("energy_j", _NOTHING)
         cells.append(
@@ -142,9 +148,10 @@ def round_table(page: Page, runs: Sequence[DataNode]) -> list[str]:
                 Cell(form.show(energy).bounds, (DIM,)),
                 figure_cell(run.metrics.get("power_w")),
                 Cell(energy.provenance.value, (DIM,) if energy.provenance is Provenance.MEASURED else (YELLOW,)),
+                Cell(fate(run), (RED,)),
             ]
         )
-    return folded(page, page.table(cells), "rounds")
+    return folded(page, page.table(cells, flexible=3), "rounds", hidden=max(hidden, 0))
 
 
 def folded(page: Page, lines: list[str], what: str, *, hidden: int = 0) -> list[str]:
@@ -153,4 +160,4 @@ def folded(page: Page, lines: list[str], what: str, *, hidden: int = 0) -> list[
     if more <= 1 and not hidden:  # the line that says "1 more" takes the room of that one
         return lines
     hidden += max(more, 0)
-    return [*lines[: MOST_ROWS + 1], page.paint(page.clean(f"  … {hidden} more {what} in the file"), DIM)]
+    return [*lines[: MOST_ROWS + 1], page.paint(page.clean(f"  … {hidden:,} more {what} in the file"), DIM)]

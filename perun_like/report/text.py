@@ -14,6 +14,14 @@ from perun_like.report import format as form
 from perun_like.report.devices import device_table
 from perun_like.report.figures import answer, figures, metric_of, short_reason
 from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page
+from perun_like.report.rounds import (
+    mean_figures,
+    mean_region_table,
+    mean_run,
+    mean_table,
+    recorded_rounds,
+    total_rounds,
+)
 from perun_like.report.tables import region_table, round_table
 
 
@@ -39,7 +47,10 @@ def render(
     if not runs:
         sections = [[page.rule(root.id, "no run was recorded", RED)]]
     elif len(runs) > 1:
-        sections = _of_rounds(page, root, runs)
+        whole = next(iter(root.find(NodeType.MULTI_RUN)), None) or DataNode(
+            root.id, NodeType.MULTI_RUN, root.metrics, runs
+        )
+        sections = _of_rounds(page, root, whole)
     else:
         sections = _of_run(page, root.id, runs[0])
     if path is not None:
@@ -59,34 +70,54 @@ def _of_run(page: Page, name: str, run: DataNode) -> list[list[str]]:
     ]
 
 
-def _of_rounds(page: Page, root: DataNode, runs: list[DataNode]) -> list[list[str]]:
+def _of_rounds(page: Page, root: DataNode, whole: DataNode) -> list[list[str]]:
     """Several rounds: means first, then one line a round; devices and regions of each are in the file."""
-    whole = next(iter(root.find(NodeType.MULTI_RUN)), root)
-    failed = [run for run in runs if _fate(run)[1] is RED]
-    fate = f"{len(runs)} rounds" + (f", {len(failed)} failed" if failed else "")
+    mean = mean_run(whole)
     return [
-        [page.rule(root.id, fate, RED if failed else GREEN)],
-        answer(page, whole),
-        round_table(page, runs),
-        figures(page, whole),
-        _warnings(page, runs[0]),
+        [_rounds_rule(page, root.id, whole), *_command(page, mean)],
+        mean_table(page, mean, whole),
+        round_table(page, whole.nodes, _fate_if_failed, hidden=recorded_rounds(whole) - len(whole.nodes)),
+        mean_region_table(page, mean, whole),
+        mean_figures(page, mean, whole),
+        _sampler(page, mean, " in all rounds"),
+        _warnings(page, mean),
     ]
+
+
+def _rounds_rule(page: Page, name: str, whole: DataNode) -> str:
+    """How many rounds, and how they ended: as all of them did, or how many failed."""
+    failed = whole.metadata.get("failed", sum(_fate(run)[1] is RED for run in whole.nodes))
+    fates = {_fate(run)[0] for run in whole.nodes}
+    fate = f"{failed:,} failed" if failed or len(fates) > 1 else fates.pop()
+    right = f"{total_rounds(whole):,} rounds{page.clean(' · ')}{fate}"
+    return page.rule(name, right, RED if failed else GREEN)
+
+
+def _fate_if_failed(run: DataNode) -> str:
+    fate, colour = _fate(run)
+    return fate if colour is RED else ""
 
 
 def _head(page: Page, name: str, run: DataNode) -> list[str]:
     fate, code = _fate(run)
     runtime = metric_of(run, "runtime_s")
     right = fate if runtime.value is None else f"{form.duration(runtime.value)}{page.clean(' · ')}{fate}"
-    lines = [page.rule(name, right, code)]
-    command = run.metadata.get("command")
-    if command:
-        text = command if isinstance(command, str) else " ".join(str(part) for part in command)
-        lines.append(page.paint("  " + page.shorten(page.clean(text), page.width - 2), DIM))
-    return lines
+    return [page.rule(name, right, code), *_command(page, run)]
+
+
+def _command(page: Page, run: DataNode) -> list[str]:
+    """What ran: a command, or where the function stands that was measured in place."""
+    command = run.metadata.get("command") or run.metadata.get("function")
+    if not command:
+        return []
+    text = command if isinstance(command, str) else " ".join(str(part) for part in command)
+    return [page.paint("  " + page.shorten(page.clean(text), page.width - 2), DIM)]
 
 
 def _fate(run: DataNode) -> tuple[str, str]:
     """How the application ended, and the colour of that."""
+    if run.metadata.get("in_place"):
+        return ("raised", RED) if run.metadata.get("failed") else ("in place", GREEN)
     number = run.metadata.get("signal")
     if number is not None:
         known = {int(s): s.name for s in signal.Signals}
@@ -97,17 +128,17 @@ def _fate(run: DataNode) -> tuple[str, str]:
     return f"exit code {code}", RED if code else GREEN
 
 
-def _sampler(page: Page, run: DataNode) -> list[str]:
+def _sampler(page: Page, run: DataNode, when: str = "") -> list[str]:
     """What watching cost, always: a line that people learn to look past until it says something."""
     cost, missed = metric_of(run, "overhead_cpu_s"), metric_of(run, "missed_ticks")
     if cost.value is None:
         return page.paragraph(f"Sampler: not available: {short_reason(run, cost)}", DIM)
-    runtime = metric_of(run, "runtime_s").value or 0
+    runtime = 0 if when else metric_of(run, "runtime_s").value or 0
     # It starts before the application and ends after it: the share of a short run would say nothing.
     share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime >= 1 else ""
     period = run.metadata.get("period_ns")
     every = f", read every {form.period(period)}" if period else ""
-    text = f"Sampler: {form.number(cost.value, 's')} of CPU time{share}{every}, {_ticks(missed)}"
+    text = f"Sampler: {form.number(cost.value, 's')} of CPU time{when}{share}{every}, {_ticks(missed)}"
     return page.paragraph(text, YELLOW if missed.value else DIM)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,22 @@ def run_node(metrics: dict[str, Metric], *sensors: DataNode, **facts: Any) -> Da
 def tree(name: str, *runs: DataNode) -> DataNode:
     rounds = DataNode("first", NodeType.MULTI_RUN, dict(runs[0].metrics) if runs else {}, list(runs))
     return DataNode(name, NodeType.APP, dict(rounds.metrics), [rounds])
+
+
+def several(name: str, metrics: dict[str, Metric], runs: list[DataNode], **facts: Any) -> DataNode:
+    """A tree of several rounds."""
+    regions = facts.pop("regions", [])
+    whole = DataNode("first", NodeType.MULTI_RUN, metrics, runs, {"rounds": len(runs), "failed": 0, **facts}, regions)
+    return DataNode(name, NodeType.APP, dict(metrics), [whole])
+
+
+def mean(metric: Metric, std: float, n: int, quantile: float) -> Metric:
+    """A metric that is a mean, with what is said of the rounds; ``quantile`` is Student's."""
+    assert metric.value is not None
+    half = quantile * std / math.sqrt(n)
+    method = "; ".join(filter(None, (f"mean of {n:,} rounds", metric.method)))
+    ends = (metric.value - half, metric.value + half)
+    return replace(metric, mean=float(metric.value), std=std, n=n, ci95=ends, method=method)
 
 
 def common(runtime_s: float = 4.512) -> dict[str, Metric]:
@@ -137,3 +154,80 @@ def partial() -> DataNode:
     package = energy_sensor("rapl:package-0", joules(382.1, 375.0, 389.2), 4.512)
     dram = energy_sensor("rapl:package-0/dram", gone, 4.512)
     return tree("heat", run_node(metrics, package, dram, exit_code=3))
+
+
+def rounds(ends: tuple[int | None, ...] = (0, 0, 0, 0, 0)) -> DataNode:
+    """Five rounds of a program, measured; None: killed."""
+    joules_of = (12.21, 12.42, 12.38, 12.20, 12.34)
+    runs = []
+    for number, energy_j in enumerate(joules_of):
+        seconds = 1.2 + energy_j / 1000
+        metrics = common(seconds) | {
+            "energy_j": joules(energy_j, energy_j - 0.3, energy_j + 0.3),
+            "power_w": Metric(energy_j / seconds, "W", (energy_j - 0.3) / seconds, (energy_j + 0.3) / seconds),
+        }
+        fate = {"exit_code": ends[number], "signal": 9 if ends[number] is None else None}
+        package = energy_sensor("rapl:package-0", metrics["energy_j"], seconds)
+        runs.append(replace(run_node(metrics, package, **fate), id=str(number)))
+    student = 2.7764  # of 4 degrees of freedom
+    world = "world average 2024, 473 g/kWh; bounds span all countries: see --country"
+    metrics = common(1.21231) | {
+        "runtime_s": mean(Metric(1.21231, "s", 1.21231, 1.21231), 0.0001, 5, student),
+        "energy_j": mean(joules(12.31, 12.09, 12.53), 0.0995, 5, student),
+        "power_w": mean(Metric(10.15, "W", 9.97, 10.33), 0.081, 5, student),
+        "energy_share_j": mean(joules(6.1, 4.2, 7.9, ESTIMATED, method=SHARE), 0.05, 5, student),
+        "co2e_kg": mean(Metric(1.62e-6, "kg", 6.3e-7, 2.7e-6, ESTIMATED, method=world), 1.3e-8, 5, student),
+        "cost": mean(Metric(1.026e-6, "EUR", 1.01e-6, 1.05e-6, method="0.3 EUR/kWh"), 8.3e-9, 5, student),
+        "memory_peak_b": mean(replace(common()["memory_peak_b"], value=851_443_712.0), 4096.0, 5, student),
+        "overhead_cpu_s": Metric(0.0452, "s", scope=Scope.SAMPLER, method="of all rounds together"),
+    }
+    regions = [
+        mean_region("setup", 5, 0.0204, 0.001, joules(0.21, 0.0, 0.9), 0.02, 5, student),
+        mean_region("solve", 5, 1.101, 0.002, joules(11.2, 10.9, 11.5), 0.09, 5, student),
+        mean_region("retry", 2, 0.31, 0.02, joules(3.1, 2.8, 3.4), 0.04, 2, 12.7062),
+    ]
+    failed = sum(end != 0 for end in ends)
+    return several("heat", metrics, runs, regions=regions, failed=failed, warmup=1)
+
+
+def mean_region(
+    name: str, calls: int, seconds: float, std_s: float, energy: Metric, std_j: float, n: int, quantile: float
+) -> Region:
+    runtime = mean(Metric(seconds, "s", seconds, seconds), std_s, n, quantile)
+    return Region(name, 0, calls, {"runtime_s": runtime, "energy_j": mean(energy, std_j, n, quantile)})
+
+
+def many_rounds() -> DataNode:
+    """A function that was called very often; an estimate, as there was no counter to read."""
+    runs = []
+    for number in range(20):
+        metrics = common(0.0021) | {
+            "energy_j": joules(0.021 + number * 1e-4, 0.0, 0.18, ESTIMATED, method=CPUS),
+            "power_w": Metric(10.0, "W", 0.0, 86.0, ESTIMATED, method=CPUS),
+        }
+        facts = {"exit_code": None, "in_place": True, "failed": number == 3, "function": "train.py:12 train"}
+        runs.append(replace(run_node(metrics, **{**facts, "command": None}), id=str(number)))
+    all_of_them = {"n": 12_000, "quantile": 1.9602}
+    unasked = "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
+    metrics = common(0.0021) | {
+        "runtime_s": mean(Metric(0.0021, "s", 0.0021, 0.0021), 0.00004, **all_of_them),
+        "energy_j": mean(joules(0.0213, 0.0061, 0.071, ESTIMATED, method=CPUS), 0.0009, **all_of_them),
+        "power_w": mean(Metric(10.1, "W", 0.0, 86.0, ESTIMATED, method=CPUS), 0.4, **all_of_them),
+        "energy_share_j": Metric.absent("J", unasked, Scope.APPLICATION),
+        "co2e_kg": mean(Metric(2.8e-9, "kg", 8e-10, 9.4e-9, ESTIMATED, method="473 g/kWh"), 1.2e-10, **all_of_them),
+        "overhead_cpu_s": Metric(0.0452, "s", scope=Scope.SAMPLER),
+    }
+    return several("train", metrics, runs, rounds=12_500, failed=1, only_counted=500, warmup=0)
+
+
+def raised() -> DataNode:
+    """One call of a function, which ended by an exception."""
+    metrics = common(0.2) | {
+        "energy_j": joules(2.31, 2.2, 2.43),
+        "power_w": Metric(11.55, "W", 11.0, 12.2),
+        "energy_share_j": joules(1.2, 0.9, 1.6, ESTIMATED, scope=Scope.APPLICATION, method=SHARE),
+        "co2e_kg": Metric(3e-7, "kg", 1.2e-7, 5e-7, ESTIMATED, method="473 g/kWh"),
+    }
+    package = energy_sensor("rapl:package-0", metrics["energy_j"], 0.2)
+    facts = {"exit_code": None, "in_place": True, "failed": True, "command": None, "function": "train.py:12 train"}
+    return tree("train", run_node(metrics, package, **facts))

@@ -90,7 +90,7 @@ def test_measured_and_estimated_rounds_are_mixed() -> None:
     assert mean_of(parts[1:] * 2, "2 rounds").provenance is Provenance.ESTIMATED
 
 
-def test_methods_are_told_once_and_without_the_figures_of_single_rounds() -> None:
-    methods = ("by a model; over 3 intervals", "by a model; over 4 intervals; too short")
+def test_methods_are_told_once_as_far_as_they_are_those_of_all_rounds() -> None:
+    methods = ("by a model; of 4 CPUs; over 3 intervals", "by a model; of 4 CPUs; over 4 intervals; too short")
     found = mean_of([Metric(1.0, "J", method=method) for method in methods], "2 rounds")
-    assert found.method == "mean of 2 rounds; by a model; too short"
+    assert found.method == "mean of 2 rounds; by a model; of 4 CPUs"

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_trees import estimated, measured, partial, without_data
+from report_trees import estimated, many_rounds, measured, partial, raised, rounds, without_data
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
 from perun_like.model.serial import encode, from_dict, plain, to_dict
 from perun_like.report.json import dumps, write
 from perun_like.report.output import open_output
 
-TREES = {tree.__name__: tree for tree in (measured, estimated, partial, without_data)}
+TREES = {tree.__name__: tree for tree in (measured, estimated, partial, without_data, rounds, many_rounds, raised)}
 
 
 def strict(text):
@@ -54,7 +54,8 @@ def test_the_form_is_the_one_that_was_fixed(name):
     types = set()
     for node in nodes_of(document["root"]):
         types.add(node["type"])
-        regions = {"regions"} if node["type"] == "RUN" else set()
+        has_regions = node["type"] == "RUN" or (node["type"] == "MULTI_RUN" and "regions" in node)
+        regions = {"regions"} if has_regions else set()
         assert set(node) == {"id", "type", "metrics", "nodes", "metadata"} | regions
         for metric in node["metrics"].values():
             assert always <= set(metric) <= always | statistics | {"reason", "missing", "method"}
@@ -209,6 +210,19 @@ def test_a_newer_document_is_refused():
 def test_a_result_needs_no_numpy_to_be_read():
     code = "import sys; import perun_like.model.serial; sys.exit('numpy' in sys.modules or 'h5py' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_statistics_of_regions_come_back():
+    [several] = from_dict(strict(dumps(rounds()))).nodes
+    solve = next(region for region in several.regions if region.name == "solve").metrics["energy_j"]
+    assert (solve.n, solve.mean, solve.std) == (5, 11.2, 0.09)
+    assert solve.ci95 == pytest.approx((11.2 - 2.7764 * 0.09 / 5**0.5, 11.2 + 2.7764 * 0.09 / 5**0.5))
+
+
+def test_a_run_of_one_round_has_its_regions_once():
+    document = strict(dumps(measured()))["root"]["nodes"][0]
+    assert "regions" not in document
+    assert document["nodes"][0]["regions"]
 
 
 def test_statistics_of_rounds_are_always_there():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ TREES = {
     "estimated": trees.estimated,
     "without_data": trees.without_data,
     "partial": trees.partial,
+    "rounds": trees.rounds,
+    "many_rounds": trees.many_rounds,
+    "raised": trees.raised,
 }
 by_tree = pytest.mark.parametrize("make", TREES.values(), ids=TREES)
 
@@ -182,8 +186,60 @@ def test_several_rounds_have_a_line_each() -> None:
     for n, run in enumerate(runs):
         run.id = str(n)
     lines = render(trees.tree("heat", *runs)).splitlines()
-    assert lines[0].endswith(" 3 rounds ──")
+    assert lines[0].endswith(" 3 rounds · exit code 0 ──")
     assert [line.split()[0] for line in lines if re.match(r"  \d ", line)] == ["0", "1", "2"]
+
+
+def test_bounds_and_the_spread_of_rounds_are_apart() -> None:
+    """12.31 J, measured to 0.2 J, of rounds that differ by 0.1 J."""
+    head, energy = (line_with(render(trees.rounds()), start) for start in ("Mean", "Energy"))
+    assert [energy[head.index(word) :].split("  ")[0] for word in ("bounds", "std", "95 %")] == [
+        "± 0.22 J",
+        "0.10 J",
+        "± 0.13 J",
+    ]
+
+
+@pytest.mark.parametrize("only_ascii", [False, True])
+def test_figures_of_rounds_are_never_cut(only_ascii: bool) -> None:
+    """On a narrow page a column is left out instead."""
+    for width, titles in ((60, ["bounds"]), (66, ["bounds", "95 %"]), (80, ["bounds", "std", "95 %"])):
+        text = render(trees.many_rounds(), width=width, ascii=only_ascii)
+        assert [word for word in ("bounds", "std", "95 %") if word in line_with(text, "Mean")] == titles
+        assert "6.1 to 71 mJ" in line_with(text, "Energy")
+
+
+def test_what_rounds_lack_is_told_with_their_number() -> None:
+    root = trees.rounds()
+    energy = root.nodes[0].metrics["energy_j"]
+    root.nodes[0].metrics["energy_j"] = replace(energy, n=4, reason="missing in 1 of 5 rounds: no read")
+    assert "Energy: all devices of node01; missing in 1 of 5 rounds: no read" in render(root)
+
+
+def test_rounds_that_end_differently_are_marked() -> None:
+    text = render(trees.rounds(ends=(0, 0, 3, None, 0)))
+    assert text.splitlines()[0].endswith("5 rounds · 2 failed ──")
+    assert line_with(text, "2").endswith("measured  exit code 3")
+    assert line_with(text, "3").endswith("measured  killed by SIGKILL")
+    assert line_with(text, "4").endswith("measured")
+    assert "the 2 rounds that failed are in the means" in text
+
+
+def test_a_function_stands_where_a_command_would() -> None:
+    lines = render(trees.raised()).splitlines()
+    assert lines[0].endswith("· raised ──")
+    assert lines[1] == "  train.py:12 train"
+
+
+def test_a_function_that_ended_well() -> None:
+    run = trees.run_node(trees.common(), exit_code=None, in_place=True, failed=False)
+    assert render(trees.tree("x", run)).splitlines()[0].endswith("4.512 s · in place ──")
+
+
+def test_hosts_of_rounds_are_counted_once() -> None:
+    text = render(trees.rounds())
+    assert "all devices of node01" in text
+    assert "of 4 logical CPUs" in text
 
 
 def test_a_tree_without_runs_is_still_a_report() -> None:

@@ -238,3 +238,32 @@ def test_watt_hours_from_one_on() -> None:
     assert form.watt_hours(3_599) == ""
     assert form.watt_hours(3_600) == "1.00 Wh"
     assert form.watt_hours(5.43e6) == "1.51 kWh"
+
+
+DIFFERENCES = [
+    (0.0995, Metric(12.31, "J", 12.09, 12.53), "0.10 J"),
+    (0.0995, Metric(1_231.0, "J", 1_209.0, 1_253.0), "100 mJ"),  # 0.0001 kJ would be hard to read
+    (4.0, Metric(1_231.0, "J", 1_209.0, 1_253.0), "0.0040 kJ"),
+    (0.0004, Metric(1.212, "s", 1.212, 1.212), "400 µs"),
+    (0.012, Metric(1.212, "s", 1.212, 1.212), "0.012 s"),
+    (0.7, Metric(75.0, "s", 75.0, 75.0), "0.70 s"),
+    (0.0, Metric(0.0021, "s", 0.0021, 0.0021), "0 ms"),
+    (3.2, Metric(93.4, "%", 93.0, 94.0), "3.2 %"),
+    (2048.0, Metric(10.0 * 2**20, "B"), "0.0020 MiB"),
+    (0.5, Metric(3.4, "EUR", 3.3, 3.5), "0.50 EUR"),
+    (math.inf, Metric(1.0, "J"), "unknown"),
+]
+
+
+@pytest.mark.parametrize(("amount", "metric", "expected"), DIFFERENCES)
+def test_differences_are_in_the_unit_of_their_figure(amount: float, metric: Metric, expected: str) -> None:
+    assert form.difference(amount, metric) == expected
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1e-6, 10))
+def test_a_difference_is_never_printed_smaller_than_it_is(value: float, share: float) -> None:
+    text = form.difference(value * share, Metric(value, "J", value * 0.9, value * 1.1))
+    number, symbol = text.split()
+    scale = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[symbol[:-1]]
+    assert value * share <= float(number) * scale * (1 + 1e-9)
+    assert float(number) * scale <= value * share * 1.11
