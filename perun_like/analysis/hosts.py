@@ -28,6 +28,7 @@ class Host:
         name: Its hostname.
         readings: What was read on it, in all rounds.
         windows: When the round was, on this host's CLOCK_MONOTONIC: one window, or several in ascending order.
+        run_ns: When the run was, all of its rounds together.
         shift_ns: How much this host's clock is ahead of the first host's.
         rounds: How many there are.
         whole: Whether the application began and ended with the round: what it has used in all, it has used in there.
@@ -37,6 +38,7 @@ class Host:
     name: str
     readings: Readings
     windows: Windows
+    run_ns: tuple[int, int]
     shift_ns: int = 0
     rounds: int = 1
     whole: bool = True
@@ -124,9 +126,9 @@ def hosts_of(recording: Recording) -> list[Host]:
 
 def _host(recording: Recording, parts: list[HostRecording], number: int) -> Host:
     shift_ns = _clock_ahead_ns(parts[0]) - _clock_ahead_ns(recording.hosts[0]) if number else 0
-    a_ns, b_ns = recording.window_ns
+    run_ns = recording.window_ns[0] + shift_ns, recording.window_ns[1] + shift_ns
     name = parts[0].host.get("hostname") or f"host {number}"
-    return Host(str(name), Readings(_joined(parts)), Windows.one(a_ns + shift_ns, b_ns + shift_ns), shift_ns)
+    return Host(str(name), Readings(_joined(parts)), Windows.one(*run_ns), run_ns, shift_ns)
 
 
 def _clock_ahead_ns(part: HostRecording) -> int:

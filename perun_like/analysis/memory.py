@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perun_like.analysis.attribution import COUNT
+from perun_like.analysis.attribution import COUNT, were_alone
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.rounds import Call
 from perun_like.model.node import Metric, Provenance, Scope
@@ -48,8 +48,7 @@ def in_place_peak(host: Host, calls: Sequence[Call], processes: int) -> Metric:
     highest = [call.peak_after_b for call in calls if call.peak_after_b is not None]
     sampled = _largest(host, _RSS)
     known = [peak for peak in (*risen, sampled) if peak is not None]
-    count = host.gauges.get(COUNT)
-    alone = count is not None and len(count.values) > 0 and bool(count.values.max() <= processes)
+    alone = were_alone(host, processes)
     most = sum(highest) if alone and highest and len(highest) == processes else None
     if known:
         value = max(known)

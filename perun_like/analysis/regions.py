@@ -40,7 +40,8 @@ def regions_of(
     host: Host,
     roots: Collection[int] = (),
     recorded: Sequence[RegionCalls] | None = None,
-    end_ns: int | None = None,
+    *,
+    in_place: bool = False,
 ) -> list[Region]:
     """Regions of a host, in order of name and rank.
 
@@ -51,11 +52,11 @@ def regions_of(
         host: The host.
         roots: Processes that ended with the run: their open calls lasted until then.
         recorded: The calls that may be of this round; None: all of the host.
-        end_ns: When open calls were taken to end; None: the round's end.
+        in_place: Whether the program goes on after the round: then a call that does isn't one whose end is unknown.
     """
     recorded = host.recording.regions if recorded is None else recorded
     regions = _regions(host, recorded)
-    end_ns = host.window_ns[1] if end_ns is None else end_ns
+    end_ns = host.run_ns[1] if in_place else host.window_ns[1]
     closed = [process if process.pid in roots else _closed(process, end_ns) for process in recorded]
     if all(process is before for process, before in zip(closed, recorded, strict=True)):
         return regions

@@ -18,7 +18,7 @@ from perun_like.model.recording import RegionCalls
 _UNCOUNTED = "calls that were only counted, in any of the rounds"
 
 
-def regions_in(host: Host, of: Round, end_ns: int) -> list[Region]:
+def regions_in(host: Host, of: Round) -> list[Region]:
     """Regions of a host in a round.
 
     A process that was started in a round belongs to it with all its calls. Of a process that goes on after a round,
@@ -27,18 +27,17 @@ def regions_in(host: Host, of: Round, end_ns: int) -> list[Region]:
     Args:
         host: The host in this round.
         of: The round.
-        end_ns: When the recording ends, on this host's clock.
     """
     roots = [process.pid for process in of.processes]
     if of.calls is None:
         return regions_of(host, roots, None if of.rounds == 1 else _started(host))
     if of.rounds == 1:
-        return regions_of(host, roots, end_ns=end_ns)
+        return regions_of(host, roots, in_place=True)
     touching = [_touching(calls, host.window_ns) for calls in host.recording.regions]
     uncounted = lost_calls([host])
     return [
         _incomplete(region) if (region.name, region.rank) in uncounted else region
-        for region in regions_of(host, roots, [calls for calls in touching if len(calls.region)], end_ns)
+        for region in regions_of(host, roots, [calls for calls in touching if len(calls.region)], in_place=True)
     ]
 
 

@@ -68,11 +68,7 @@ def _run(recording: Recording, hosts: Sequence[Host], of: Round, assumptions: As
         metrics=_run_metrics(of.duration_s, nodes, assumptions),
         nodes=nodes,
         metadata=_run_metadata(recording, of, assumptions),
-        regions=[
-            region
-            for host, part in zip(hosts, parts, strict=True)
-            for region in regions_in(part, of, host.window_ns[1])
-        ],
+        regions=[region for part in parts for region in regions_in(part, of)],
     )
 
 

@@ -49,7 +49,7 @@ def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
     notes = dict.fromkeys(_about(whole))
     for label, name in (_TIME | ANSWER).items():
         metric = metric_of(mean, name)
-        if metric.value is None:
+        if metric.value is None or _is_of_few(metric, mean, whole):
             missing[label.replace("  program", "the program's share")] = reason(metric)
             continue
         shown, texts = explained(page, mean, name, metric)
@@ -60,6 +60,12 @@ def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
     lines = page.table(_fitting(page, rows), flexible=2) if len(rows) > 1 else []
     below = [line for note in notes for line in page.paragraph(note, DIM, indent="    ")]
     return [*lines, *unavailable(page, missing), *below]
+
+
+def _is_of_few(metric: Metric, mean: DataNode, whole: DataNode) -> bool:
+    """Whether a mean is one of much fewer rounds than that of the energy, beside which it can't stand."""
+    known = metric_of(mean, "energy_j").n
+    return metric.n is not None and known is not None and metric.n < min(known, len(whole.nodes)) / 2
 
 
 def _row(label: str, metric: Metric) -> list[Cell]:

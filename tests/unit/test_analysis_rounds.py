@@ -314,12 +314,20 @@ def test_cpu_time_of_a_round_is_what_the_process_said() -> None:
 
 def test_other_processes_may_have_used_what_the_host_was_busy_with() -> None:
     mine = rounds([THREE[1]], cpu_ns=[300 * MS])
-    for count in ([1] * 20 + [2], []):
+    for count in ([1] * 8 + [2] + [1] * 12, []):
         streams = [sampled([1.0] * 21, count)] if count else []
         _, [run] = result(in_place(host(FAST, cpu_busy(2.5, every_ns=10 * MS), *streams, rounds=(mine,))))
         share = run.metrics["energy_share_j"]
         assert share.value == pytest.approx(true_j(THREE[1]) * 0.5 * (1 / 4 + 1 / 2.5) / 2, rel=0.05)
         assert number(share.upper) > 0.95 * true_j(THREE[1])
+
+
+def test_what_saves_the_results_is_no_part_of_the_run() -> None:
+    """A second process is seen, but only when the last round has ended."""
+    mine = rounds([THREE[0]], cpu_ns=[200 * MS])
+    made = host(FAST, cpu_busy(2.5, every_ns=10 * MS), sampled([50.0] * 21, [1] * 5 + [2] * 16), rounds=(mine,))
+    _, [run] = result(in_place(made))
+    assert number(run.metrics["energy_share_j"].upper) < true_j(THREE[0]) * 0.2 / 0.3 / 2.5 * 1.25
 
 
 def test_without_cpu_time_there_is_no_share_and_a_reason() -> None:

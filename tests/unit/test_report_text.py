@@ -216,6 +216,15 @@ def test_what_rounds_lack_is_told_with_their_number() -> None:
     assert "Energy: all devices of node01; missing in 1 of 5 rounds: no read" in render(root)
 
 
+def test_a_figure_of_few_rounds_does_not_stand_beside_those_of_all() -> None:
+    root = trees.rounds()
+    share = root.nodes[0].metrics["energy_share_j"]
+    root.nodes[0].metrics["energy_share_j"] = replace(share, n=1, reason="missing in 4 of 5 rounds: not asked")
+    text = render(root)
+    assert "6.1 J" not in text
+    assert "the program's share  not available: missing in 4 of 5 rounds: not asked" in text
+
+
 def test_rounds_that_end_differently_are_marked() -> None:
     text = render(trees.rounds(ends=(0, 0, 3, None, 0)))
     assert text.splitlines()[0].endswith("5 rounds · 2 failed ──")
