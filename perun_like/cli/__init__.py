@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from perun_like.sampling.process import SamplerProcess
 
 
+_OF_LAUNCHERS = (
+    *("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_NUM_TASKS", "PALS_RANKID"),
+    *("TORCHELASTIC_RUN_ID", "PERUN_RANK"),
+)
+
+
 def main() -> None:
     """Entry point of ``perun-like``."""
     gc.disable()  # a command ends before its garbage matters; collecting would add 6 ms to its imports
@@ -54,8 +60,8 @@ def _early_sampler() -> SamplerProcess | None:
 
     Both take some 40 ms, and the application's first line waits for both.
     """
-    if sys.argv[1:2] != ["profile"] or len(sys.argv) < 3:
-        return None
+    if sys.argv[1:2] != ["profile"] or len(sys.argv) < 3 or any(name in os.environ for name in _OF_LAUNCHERS):
+        return None  # of several ranks on a host one has a sampler, and which isn't known yet
     from perun_like.errors import SamplerError
     from perun_like.sampling.process import SamplerProcess
 

@@ -13,8 +13,8 @@ import click
 from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import InputError, InterruptedStartError
 from perun_like.launch.child import SignalGate, end_by, end_like, original_environ
-from perun_like.launch.comm import Comm
-from perun_like.launch.launchers import detect
+from perun_like.launch.launchers import Surroundings, detect
+from perun_like.launch.pmi import PmiServer
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.monitor import PerunMonitor
@@ -106,7 +106,11 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
     _quiet_libraries()
     application = _application(program, environ, settings)
     backends = chosen_specs(sys.path, settings.backend)
-    monitor = PerunMonitor(application, Comm(), backends, {}, settings, ctx.obj, SignalGate())
+    server = PmiServer.of(environ)
+    comm = detect(environ, settings.run_id, Surroundings(server.job_name))
+    if comm.problem is not None:
+        _say(f"perun-like: {comm.problem}\n")
+    monitor = PerunMonitor(application, comm, backends, {}, settings, ctx.obj, SignalGate())
     try:
         status, tree, _ = monitor.run_application(settings.run_id or new_run_id())
     except InterruptedStartError as error:
@@ -114,7 +118,10 @@ def profile(ctx: click.Context, /, **options: Any) -> None:
         end_by(error.signal)
     finally:
         monitor.close()
-    _show(monitor, status, tree, settings)
+    if comm.rank == 0:
+        _show(monitor, status, tree, settings)
+    if monitor.ending is not None and monitor.ending.exit_code == 0:
+        server.leave()
     if monitor.ending is None:
         sys.exit(monitor.exit_code)
     end_like(monitor.ending)
@@ -153,8 +160,8 @@ def _check_repeatable(settings: Settings, program: Program, environ: dict[str, s
     launcher = detect(environ).launcher
     if launcher is not None:
         raise InputError(
-            f"{asked}: a program can't be run again within one launch of {launcher}: MPI starts once. Repeat the launch "
-            f"(for i in 1 2 3; do mpirun … perun-like profile …; done), or decorate a function with "
+            f"{asked}: a program can't be run again within one launch of {launcher}: MPI starts once. Repeat the "
+            "launch (for i in 1 2 3; do mpirun … perun-like profile …; done), or decorate a function with "
             "perun_like.profile and call it repeatedly"
         )
     if program.target == "-" and program.kind == "script":

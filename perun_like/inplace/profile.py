@@ -154,7 +154,11 @@ class Profile:
             return sessions.of(self._config)
         except PerunError as error:  # a file or variable is wrong: that mustn't change what the program does
             complain(f"nothing is measured: {error}")
-            return None
+        except Exception:  # noqa: BLE001 - the edge to somebody's program, which nothing of ours may break
+            from traceback import format_exc
+
+            complain(f"nothing is measured: {format_exc()}")
+        return None
 
     def __enter__(self) -> Call:
         """Begin to measure."""

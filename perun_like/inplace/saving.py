@@ -8,7 +8,7 @@ from typing import Any
 
 from perun_like.errors import PerunError
 from perun_like.model.serial import to_dict
-from perun_like.monitoring.results import recording_of
+from perun_like.monitoring.results import recording_of, recording_of_all
 from perun_like.monitoring.saving import save_each
 from perun_like.report.summary import text_for_all
 from perun_like.store.place import RunPlace
@@ -16,10 +16,17 @@ from perun_like.store.place import RunPlace
 
 def main() -> None:
     """Do what the order on standard input says, and answer on standard output."""
-    order = json.load(sys.stdin)
+    text = sys.stdin.read()
+    if not text:
+        return  # who made us needs nothing after all
+    order = json.loads(text)
     place = RunPlace(order["path"], order["parts"])
     try:
-        recording = recording_of(place, [order["process"]], order["run"], order["problem"])
+        if order["run"]["size"] > 1:
+            recording = recording_of_all(place)
+            place = place.named(recording.run_id)
+        else:
+            recording = recording_of(place, [order["process"]], order["run"], order["problem"])
         saved = save_each(recording, place)
         report = text_for_all(sys.stderr, saved, colour=order["colour"]) if saved else ""
         answer: dict[str, Any] = {"report": report, "trees": [to_dict(tree) for tree, _ in saved if order["trees"]]}

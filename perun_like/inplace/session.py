@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from perun_like.config import Settings
 from perun_like.errors import PerunError
+from perun_like.inplace.mpi import own_place
 from perun_like.inplace.saver import Saver
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application, file_name
@@ -25,6 +26,7 @@ from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
+from perun_like.monitoring.shared import SharedMeasurement
 from perun_like.sampling.activity import REST_AFTER_S
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sensing.discovery import chosen_specs
@@ -58,16 +60,26 @@ class Session:
         self.problem: str | None = None
         self._app = Application(program_name(), (), os.environ, sys.executable)
         try:
-            output = os.path.abspath(config.output)  # the program may change its directory
-            self._open(RunPlace.claim(output, config.name or self._app.name, config.run_id or new_run_id()))
+            comm = own_place(os.environ)
+            if comm.problem is not None:
+                complain(comm.problem)
+            comm.check()
+            self._open(comm)
         except (PerunError, OSError) as error:
             self._complain(f"nothing is measured: {error}")
 
-    def _open(self, place: RunPlace) -> None:
-        comm, config = Comm(), self._config
-        run_id = os.path.basename(place.path)[: -len(".h5")]
-        self._run = {"name": self._app.name, "run_id": run_id, "metadata": run_metadata(self._app, config)}
-        self._measurement = Measurement(place, comm, config, self._run)
+    def _open(self, comm: Comm) -> None:
+        config, together = self._config, comm.job_id is not None
+        name, output = config.name or self._app.name, os.path.abspath(config.output)  # it may change its directory
+        run_id = config.run_id if together else config.run_id or new_run_id()
+        metadata = run_metadata(self._app, config)
+        self._run = {"name": name, "run_id": run_id, "size": comm.size, "metadata": metadata}
+        if comm.job_id is not None:
+            place = RunPlace.claim_together(output, name, run_id, comm.job_id)
+            self._measurement = SharedMeasurement(place, comm, config, self._run)
+        else:
+            place = RunPlace.claim(output, name, str(run_id))
+            self._measurement = Measurement(place, comm, config, self._run)
         self._measurement.prepare(chosen_specs(sys.path, config.backend), {}, in_place=True)
         self._measurement.begin()
         self._in_place = OwnProcess(self._measurement, comm)
@@ -127,8 +139,10 @@ class Session:
 
     def _save(self, measurement: Measurement, process: dict[str, Any]) -> None:
         try:
-            saver = Saver()
-            measurement.await_part()
+            saver = Saver() if measurement.reports else None
+            if not measurement.finish(failed=False) or saver is None:
+                self._leave_to_others(measurement)
+                return
             saved = saver.save(
                 measurement.place, process, self._run, measurement.problem, colour=_coloured(), trees=awaited()
             )
@@ -143,6 +157,12 @@ class Session:
             after_run(tree)
         if self._config.report:
             write_error(saved.report)
+
+    def _leave_to_others(self, measurement: Measurement) -> None:
+        """Another rank makes the result, or nobody can yet."""
+        if measurement.reports and measurement.problem is not None:
+            self._complain(measurement.problem)
+        measurement.place.unlock()
 
     def _complain(self, problem: str) -> None:
         self.problem = problem

@@ -122,6 +122,7 @@ class Process:
     """The application as the operating system saw it when it was reaped (wait4).
 
     Attributes:
+        start_ns, stop_ns: CLOCK_MONOTONIC of the first host.
         exit_code: None if it was ended by a signal or has not been reaped.
         signal: The signal that ended it; None otherwise.
         cpu_s: User and system time of the process and of all descendants that were waited for.
@@ -130,6 +131,7 @@ class Process:
             profiler that it was forked from, which the kernel counts as the child's until exec.
         round: Which repetition of the program it was, from 0.
         in_place: It is the process that measured a part of itself: its end is not the run's, and has not been seen.
+        host: ``boot_id`` of the host it was on; empty if there is only one.
     """
 
     rank: int
@@ -143,6 +145,7 @@ class Process:
     max_rss_floor_b: int = 0
     round: int = 0
     in_place: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Recording:
 
     Attributes:
         name, run_id: The application's name and the run's id.
+        size: How many ranks it was meant to have.
         started_unix_ns: Wall-clock time of ``window_ns[0]``.
         window_ns: CLOCK_MONOTONIC of the run's start and end on the first host.
         metadata: Command line (unless kept out), versions, settings with their origin.
@@ -163,3 +167,4 @@ class Recording:
     hosts: tuple[HostRecording, ...]
     processes: tuple[Process, ...]
     metadata: dict[str, Any]
+    size: int = 1

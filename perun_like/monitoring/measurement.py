@@ -15,7 +15,7 @@ from perun_like.sampling.process import SamplerProcess
 from perun_like.sensing.discovery import import_paths
 from perun_like.store.place import RunPlace
 
-_READY_TIMEOUT_S = 5.0  # the sampler itself gives slow backends two
+READY_TIMEOUT_S = 5.0  # the sampler itself gives slow backends two
 _CLOSED_TIMEOUT_S = 10.0
 
 
@@ -69,7 +69,7 @@ class Measurement:
             order = self._order(backends, assigned)
             order |= {"application_pid": os.getpid(), "in_place": self.marks} if in_place else {}
             self.sampler.send("prepare", **order, live=live is not None)
-            self.sampler.wait_ready(_READY_TIMEOUT_S)
+            self.sampler.wait_ready(READY_TIMEOUT_S)
             if live is not None:
                 self.sampler.queue.pump(live.taker(self.sampler.ready.content["sensors"]))
                 self.threads = 1
@@ -96,7 +96,7 @@ class Measurement:
         if self.sampler is not None:
             try:
                 self.sampler.start.set()
-                self.sampler.queue.get(_READY_TIMEOUT_S)
+                self.sampler.queue.get(READY_TIMEOUT_S)
             except (SamplerError, TimeoutError) as error:
                 self._lose(error)
 
@@ -112,7 +112,7 @@ class Measurement:
         """Have everything read once so that it shows what there was at an instant; whether it was."""
         self.tell("sync", after_ns=after_ns)
         try:
-            while self.sampler is not None and self.sampler.queue.get(_READY_TIMEOUT_S)["type"] != "synced":
+            while self.sampler is not None and self.sampler.queue.get(READY_TIMEOUT_S)["type"] != "synced":
                 pass
         except (SamplerError, TimeoutError) as error:
             self._lose(error)
@@ -127,8 +127,17 @@ class Measurement:
             except SamplerError as error:
                 self._lose(error)
 
-    def await_part(self) -> None:
-        """Wait until the part is complete."""
+    @property
+    def reports(self) -> bool:
+        """Whether it is this process that makes a result and tells of problems."""
+        return True
+
+    def finish(self, failed: bool) -> bool:  # noqa: ARG002 - with others it matters whether the application failed
+        """Wait until everything that was sampled is in its place; whether a result is to be made of it here."""
+        self._await_part()
+        return True
+
+    def _await_part(self) -> None:
         try:
             while self.sampler is not None and self.sampler.queue.get(_CLOSED_TIMEOUT_S)["type"] != "closed":
                 pass

@@ -13,6 +13,7 @@ from perun_like.monitoring.application import Application
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.own_process import OwnProcess
+from perun_like.monitoring.shared import SharedMeasurement
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
@@ -103,7 +104,8 @@ class PerunMonitor:
         """Run the application, as many times as the settings say.
 
         Args:
-            run_id: The id its results are filed under.
+            run_id: The id its results are filed under. A run of several ranks is named by the settings, or else by when
+                it was started.
             record: Whether to measure it.
 
         Returns:
@@ -165,7 +167,7 @@ class PerunMonitor:
             raise
         measurement.stop(processes[-1]["stop_ns"])
         self.status = MonitorStatus.PROCESSING
-        tree = self._process(measurement, run_id, processes)
+        tree = self._process(measurement, run_id, processes, ending.status != 0)
         return self._status_after(ending.status != 0), tree, _result(ending)
 
     def _warm_up(self, gate: SignalGate) -> Ending | None:
@@ -243,7 +245,7 @@ class PerunMonitor:
             process = place.close()
             measurement.stop(process["stop_ns"])
             self.status = MonitorStatus.PROCESSING
-            tree = self._process(measurement, run_id, [process])
+            tree = self._process(measurement, run_id, [process], failed)
             self._status_after(failed)
         return self.status, tree, result
 
@@ -262,13 +264,15 @@ class PerunMonitor:
         return result
 
     def _claim(self, run_id: str) -> RunPlace:
-        return RunPlace.claim(self._config.output, self._name, run_id)
+        if self._comm.job_id is None:
+            return RunPlace.claim(self._config.output, self._name, run_id)
+        return RunPlace.claim_together(self._config.output, self._name, self._config.run_id, self._comm.job_id)
 
     def _measurement_of(self, place: RunPlace, run_id: str) -> Measurement:
         if self._measurement is not None:
             self._measurement.release()
-        run = self._run_facts(run_id)
-        self._measurement = Measurement(place, self._comm, self._config, run)
+        kind = Measurement if self._comm.job_id is None else SharedMeasurement
+        self._measurement = kind(place, self._comm, self._config, self._run_facts(run_id))
         return self._measurement
 
     def _start(self, measurement: Measurement, *, in_place: bool = False) -> None:
@@ -278,7 +282,9 @@ class PerunMonitor:
             self.status = MonitorStatus.READY
             measurement.begin()
 
-    def _process(self, measurement: Measurement, run_id: str, processes: list[dict[str, Any]]) -> DataNode | None:
+    def _process(
+        self, measurement: Measurement, run_id: str, processes: list[dict[str, Any]], failed: bool
+    ) -> DataNode | None:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
         tree, place = None, measurement.place
         try:
@@ -286,9 +292,17 @@ class PerunMonitor:
             from perun_like.monitoring import results, saving  # numpy, h5py: while the sampler completes its part
             from perun_like.monitoring.callbacks import after_run
 
-            measurement.await_part()
+            makes_result = measurement.finish(failed)
             self.problem = measurement.problem
-            recording = results.recording_of(place, processes, self._run_facts(run_id), self.problem)
+            if not makes_result:
+                place.unlock()
+                return None
+            run = self._run_facts(run_id)
+            if self._comm.job_id is None:
+                recording = results.recording_of(place, processes, run, self.problem)
+            else:
+                recording = results.recording_of_all(place)
+                place = place.named(recording.run_id)
             if any(host.rounds for host in recording.hosts):
                 recording = named(recording, self._name)
             tree = results.result_of(recording)
@@ -304,7 +318,13 @@ class PerunMonitor:
         return tree
 
     def _run_facts(self, run_id: str) -> dict[str, Any]:
-        return {"name": self._name, "run_id": run_id, "metadata": run_metadata(self._app, self._config)}
+        together = self._comm.job_id is not None
+        return {
+            "name": self._name,
+            "run_id": self._config.run_id if together else run_id,
+            "size": self._comm.size,
+            "metadata": run_metadata(self._app, self._config),
+        }
 
     def _status_after(self, failed: bool) -> MonitorStatus:
         """What the whole amounts to: our own failures are told first."""

@@ -42,6 +42,15 @@ def recording_of(
     return replace(recording, processes=watched, window_ns=(watched[0].start_ns, watched[-1].stop_ns))
 
 
+def recording_of_all(place: RunPlace) -> Recording:
+    """The recording of a run of several ranks, from what each of them has noted.
+
+    Raises:
+        FileError: there is no part that can be read.
+    """
+    return assemble(place.parts)
+
+
 def result_of(recording: Recording) -> DataNode:
     """The result tree of a recording, with the place and price of the run's settings."""
     return analyse(recording, assumptions(recording.metadata.get("settings", {})))

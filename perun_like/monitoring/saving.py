@@ -65,6 +65,7 @@ def recover(parts: str) -> list[tuple[DataNode, str]]:
     place = RunPlace.of_parts(parts)
     try:
         recording = assemble(place.parts)
+        place = place.named(recording.run_id)
         left_behind = local_directories(place.parts)
         if any(host.rounds for host in recording.hosts):
             saved = save_each(recording, place)

@@ -13,13 +13,19 @@ def host_facts(proc_root: str = "/proc") -> dict[str, Any]:
     uname = os.uname()
     return {
         "hostname": uname.nodename,
-        "boot_id": os.environ.get("PERUN_HOST_ID") or _line(f"{proc_root}/sys/kernel/random/boot_id"),
+        "boot_id": host_identity(proc_root),
         "kernel": f"{uname.sysname} {uname.release}",
         "machine": uname.machine,
         "logical_cpus": os.cpu_count(),
         "cpu_model": _field(f"{proc_root}/cpuinfo", "model name"),
         "memory_b": _kib(_field(f"{proc_root}/meminfo", "MemTotal")),
     }
+
+
+def host_identity(proc_root: str = "/proc") -> str:
+    """What tells this host from others, whatever they are called."""
+    named = os.environ.get("PERUN_HOST_ID") or _line(f"{proc_root}/sys/kernel/random/boot_id")
+    return named or os.uname().nodename
 
 
 def clocks() -> dict[str, int]:
@@ -34,14 +40,18 @@ def peak_memory_b(proc_root: str = "/proc") -> int | None:
     return _kib(_field(f"{proc_root}/self/status", "VmHWM"))
 
 
-def detach() -> None:
-    """Stop being part of the application's surroundings: its signals, its descriptors, its CPUs."""
+def detach(kept: int = 0) -> None:
+    """Stop being part of the application's surroundings: its signals, its descriptors, its CPUs.
+
+    Args:
+        kept: How many descriptors from 3 on stay open.
+    """
     import signal
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the monitor's pipe says when to end, whoever is killed
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
-        if int(name) > 2:
+        if int(name) > 2 + kept:
             _close_quietly(int(name))
     if hasattr(os, "sched_setaffinity"):
         # The kernel keeps only the CPUs that the cpuset allows, and refuses if it allows none of these: in a container

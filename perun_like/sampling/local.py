@@ -23,21 +23,39 @@ def make_local_directory(token: str, rank: int = 0) -> str:
     return _make(last, token, rank)
 
 
-def _make(ours: str, token: str, rank: int) -> str:
+def private_directory() -> str:
+    """The directory of this user's in which those of runs are; the same for all processes of a host.
+
+    Raises:
+        OSError: it can't be created in any of these places, or other users have taken them all.
+    """
+    *others, last = _places()
+    for place in others:
+        with contextlib.suppress(OSError):
+            return _private(place)
+    return _private(last)
+
+
+def _private(ours: str) -> str:
     with contextlib.suppress(FileExistsError):
         os.mkdir(ours, 0o700)
     status = os.lstat(ours)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:
         raise PermissionError(errno.EACCES, "exists, but is not a private directory of this user", ours)
-    path = os.path.join(ours, token)
+    return ours
+
+
+def _make(ours: str, token: str, rank: int) -> str:
+    path = os.path.join(_private(ours), token)
     os.mkdir(path, 0o700)
     os.mkdir(marks_directory(path, rank), 0o700)
     return path
 
 
 def is_local_directory(path: str) -> bool:
-    """Whether a path, of untrusted origin, can be that of a run's directory on this host."""
-    return os.path.dirname(path) in _places() and os.path.normpath(path) == path and os.path.isdir(path)
+    """Whether a path, of untrusted origin, can be that of a run's directory on this host, or below it."""
+    ours = any(path.startswith(place + os.sep) for place in _places())
+    return ours and os.path.normpath(path) == path and os.path.realpath(path) == path and os.path.isdir(path)
 
 
 def _places() -> list[str]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perun_like.errors import SamplerError
@@ -16,7 +16,8 @@ from perun_like.sampling.protocol import Connection, Event, Queue
 
 # Launchers tell processes their rank through these; a process that sees them may believe that it is one.
 _MPI_PREFIXES = ("PMI_", "PMIX_", "PMI2_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_", "I_MPI_")
-_BOOT = "import sys; sys.path += sys.argv[1:]; from perun_like.sampling.sampler import main; main()"
+_BOOT = "import sys; sys.path += sys.argv[1:]; from perun_like.sampling.serve import main; main({kept})"
+_FAR = 200
 _ORPHANED = "import os; os.fork() and os._exit(0); "
 
 
@@ -31,16 +32,24 @@ class SamplerProcess:
         executable: A Python interpreter.
         orphan: Whether it shall not be our child for longer than its start takes: a program that waits for any of
             its children must not find one that it hasn't started.
+        held: Descriptors that it holds open for as long as it lives.
 
     Raises:
         SamplerError: the interpreter could not be started.
     """
 
-    def __init__(self, environ: Mapping[str, str], executable: str = sys.executable, *, orphan: bool = False) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        executable: str = sys.executable,
+        *,
+        orphan: bool = False,
+        held: Sequence[int] = (),
+    ) -> None:
         command_r, command_w = os.pipe()
         report_r, report_w = os.pipe()
         try:
-            self.pid = _spawn(executable, environ, command_r, report_w, _ORPHANED * orphan + _BOOT)
+            self.pid = _spawn(executable, environ, (command_r, report_w), held, orphan)
         except OSError as error:
             raise SamplerError(f"the sampling process can't be started: {executable}: {error.strerror}") from error
         finally:
@@ -108,12 +117,18 @@ class SamplerProcess:
             os.waitpid(self.pid, 0)
 
 
-def _spawn(executable: str, environ: Mapping[str, str], read_fd: int, write_fd: int, boot: str) -> int:
+def _spawn(
+    executable: str, environ: Mapping[str, str], pipes: tuple[int, int], held: Sequence[int], orphan: bool
+) -> int:
+    boot = _ORPHANED * orphan + _BOOT.format(kept=len(held))
     argv = [executable, "-I", "-S", "-c", boot, *(os.path.abspath(path) for path in sys.path if path)]
     env = {key: value for key, value in environ.items() if not key.startswith((*_MPI_PREFIXES, RUN_VARIABLE))}
     actions = [
-        (os.POSIX_SPAWN_DUP2, read_fd, 0),
-        (os.POSIX_SPAWN_DUP2, write_fd, 1),
+        (os.POSIX_SPAWN_DUP2, pipes[0], 0),
+        (os.POSIX_SPAWN_DUP2, pipes[1], 1),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        # Not straight to their places: one of them may be where another one goes.
+        *((os.POSIX_SPAWN_DUP2, fd, _FAR + i) for i, fd in enumerate(held)),
+        *((os.POSIX_SPAWN_DUP2, _FAR + i, 3 + i) for i in range(len(held))),
     ]
     return os.posix_spawn(executable, argv, env, file_actions=actions, setsid=True, setsigmask=())

@@ -44,6 +44,8 @@ class Connection:
         self._write_fd = write_fd
         self._pending = b""
         self._ours = _identity(read_fd), _identity(write_fd)
+        self._until_fd = -1
+        self._reads = True
 
     def send(self, type_: str, **content: Any) -> None:
         """Send a message.
@@ -63,7 +65,7 @@ class Connection:
         """The next message, or None when none came in time.
 
         Raises:
-            EOFError: the other side has gone and everything it sent was received.
+            EOFError: the other side has gone and everything it sent was received; or what is attended to as well.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while b"\n" not in self._pending:
@@ -84,6 +86,14 @@ class Connection:
             self._read_fd = self._write_fd = -1
             raise SamplerError("the sampling process can't be reached: its pipes were closed by the program")
 
+    def attend(self, until_fd: int) -> None:
+        """From now on ``receive`` also ends when a descriptor hangs up."""
+        self._until_fd = until_fd
+
+    def stop_reading(self) -> None:
+        """The other side has gone: from now on only what is attended to counts."""
+        self._reads = False
+
     def is_open(self) -> bool:
         """Whether the other side is still there."""
         poll = select.poll()
@@ -98,9 +108,15 @@ class Connection:
 
     def _wait(self, deadline: float | None) -> bool:
         poll = select.poll()
-        poll.register(self._read_fd, select.POLLIN)
+        if self._reads:
+            poll.register(self._read_fd, select.POLLIN)
+        if self._until_fd >= 0:
+            poll.register(self._until_fd, 0)  # a hang-up is always told
         left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1e3
-        return bool(poll.poll(left_ms))
+        ready = [fd for fd, _ in poll.poll(left_ms)]
+        if ready and self._read_fd not in ready:
+            raise EOFError("nobody is left")
+        return bool(ready)
 
     def close(self) -> None:
         """Close both descriptors. Safe to repeat."""

@@ -6,8 +6,8 @@ It is a fresh interpreter that has inherited nothing from the application but it
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Container, Mapping
@@ -15,12 +15,11 @@ from functools import partial
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-from perun_like.errors import SamplerError
-from perun_like.sampling import marks
+from perun_like.sampling import marks, ranks
 from perun_like.sampling.activity import REST_AFTER_S, Activity
-from perun_like.sampling.host import clocks, detach, host_facts, peak_memory_b
+from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.local import remove_directory
-from perun_like.sampling.protocol import Connection, Message
+from perun_like.sampling.protocol import Message
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
@@ -55,7 +54,13 @@ class Sampler:
             self._context.watch(order["application_pid"])
         directory = order.get("in_place")
         self._activity = Activity(directory) if directory is not None else None
-        header = {"run": order["run"], "local": self._local, "host": host_facts(), "clocks": clocks()}
+        self._shared: str | None = order.get("shared")
+        self._cpus: set[int] = set()
+        until = order.get("until")
+        self.until_fd = None if until is None else os.open(until, os.O_RDONLY | os.O_NONBLOCK)
+        self._marks: str | None = order.get("marks", self._local)
+        header = {"run": order["run"], "local": self._local, "marks": self._marks}
+        header |= {"host": host_facts(), "clocks": clocks()}
         self._part.write_json(HEADER, header)
 
     def prepare(self) -> None:
@@ -78,6 +83,8 @@ class Sampler:
         deadline = time.monotonic() + PREPARE_TIMEOUT_S
         for sweeper in self._sweepers.values():
             sweeper.first_sweep.wait(max(0.0, deadline - time.monotonic()))
+        if self._shared is not None:
+            ranks.say_ready(self._shared)
 
     def watch(self, process: dict[str, Any]) -> None:
         """The application has been started, or has ended."""
@@ -95,29 +102,56 @@ class Sampler:
             self._activity.touch()
         self._wait_for([sweeper.sync(after_ns) for sweeper in self._sweepers.values()])
 
-    def look(self, connection: Connection) -> None:
-        """Once a second: rest if there is nothing to measure, tell the newest values if they are wanted."""
+    def look(self) -> None:
+        """Once a second: rest if there is nothing to measure; see which ranks have come."""
         if self._activity is not None and not self._rests and self._activity.idle_s() > REST_AFTER_S:
             self._rests = True
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
-        if self._order.get("live"):
-            self._tell_newest(connection)
+        if self._shared is not None:
+            self._heed(ranks.read_notes(self._shared))
 
     @property
     def looks(self) -> bool:
-        """Whether ``look`` has anything to do."""
-        return bool(self._order.get("live")) or (self._activity is not None and not self._rests)
+        """Whether once a second there is anything to do."""
+        return bool(self._order.get("live") or self._shared) or (self._activity is not None and not self._rests)
+
+    def _heed(self, notes: dict[int, dict[str, Any]]) -> None:
+        """Watch the processes of ranks that have started since, and keep out of the way of those that are bound."""
+        for note in notes.values():
+            if "process" in note:
+                self._context.watch(note["process"]["pid"])
+        free = ranks.unbound_cpus(notes, set(range(os.cpu_count() or 1)))
+        if free and free != self._cpus:
+            self._cpus = free
+            ranks.move_to(free)
+
+    def goes_on_alone(self) -> bool:
+        """Whether there are ranks left although the one that has started us has gone."""
+        if self.until_fd is None:
+            return False
+        waiting = select.poll()
+        waiting.register(self.until_fd, 0)  # a hang-up is always told
+        return not waiting.poll(0)
+
+    def end_alone(self) -> None:
+        """Nobody is left: complete the part."""
+        notes = {} if self._shared is None else ranks.read_notes(self._shared)
+        ends_ns = [note["process"].get("stop_ns", 0) for note in notes.values() if "process" in note]
+        self.stop(max([*ends_ns, 0]) if self._shared is not None else time.monotonic_ns())
+        self.close(None if self._shared is not None else "the profiler was killed")
 
     def sensors(self) -> list[dict[str, Any]]:
         """What is read, in the order of the values that are told."""
         return [sensor._asdict() for sweeper in self._sweepers.values() for sensor in sweeper.sensors]
 
-    def _tell_newest(self, connection: Connection) -> None:
-        newest = [sweeper.newest for sweeper in self._sweepers.values()]
-        if (when := [t_ns for t_ns, _ in newest]) != self._told:
-            content: dict[str, Any] = {"t_ns": when, "raw": [list(raw) for _, raw in newest]}
-            _report_if_room(connection, "values", **content)
-            self._told = when
+    def newest(self) -> dict[str, list[Any]]:
+        """When each sweeper has read last and what, if somebody wants to know and it isn't what was told before."""
+        newest = [sweeper.newest for sweeper in self._sweepers.values()] if self._order.get("live") else []
+        when = [t_ns for t_ns, _ in newest]
+        if when == self._told:
+            return {}
+        self._told = when
+        return {"t_ns": when, "raw": [list(raw) for _, raw in newest]}
 
     def _wait_for(self, done: list[Event]) -> None:
         deadline = time.monotonic() + LAST_SWEEP_TIMEOUT_S
@@ -145,16 +179,34 @@ class Sampler:
     def close(self, cut: str | None) -> dict[str, Any]:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
         self.move()
-        for rank in sorted(name for name in os.listdir(self._local) if name.isdigit()):
-            for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(self._local, rank), int(rank))):
+        if self._marks is not None:
+            self._keep_marks(self._marks)
+        notes = {} if self._shared is None or self._marks is None else ranks.read_notes(self._shared)
+        for note in notes.values():
+            self._keep_note(note)
+        stats = self._stats()
+        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut, "ranks": list(notes)})
+        if self._shared is not None:
+            self.fsync()  # another host reads it, and job systems may end us at any moment
+        self._part.close()
+        remove_directory(self._local)
+        if self._marks is not None:
+            remove_directory(self._marks)
+        return stats
+
+    def _keep_marks(self, directory: str) -> None:
+        for rank in sorted(name for name in os.listdir(directory) if name.isdigit()):
+            for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(directory, rank), int(rank))):
                 self._part.write_json(NOTE, {"marks": facts, "number": number})
                 self._part.write(MARKS, calls, stream=int(rank), sequence=number)
                 self._part.write(ROUNDS, rounds, stream=int(rank), sequence=number)
-        stats = self._stats()
-        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut})
-        self._part.close()
-        remove_directory(self._local)
-        return stats
+
+    def _keep_note(self, note: dict[str, Any]) -> None:
+        """What a rank has noted, as the monitor of a single process would have told it."""
+        if "process" in note:
+            self._part.write_json(NOTE, {"process": note["process"]})
+        for function, place in note.get("functions", {}).items():
+            self._part.write_json(NOTE, {"function": function, "place": place})
 
     def _in_threads(self, jobs: Mapping[str, Callable[[], T | None]]) -> dict[str, T]:
         """Do something for each backend, so that one that takes its time holds up the others for 2 s at most."""
@@ -228,86 +280,3 @@ class Sampler:
             "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers.values()), default=0),
             "failures": {s.sensors[0].backend: s.failure for s in self._sweepers.values() if s.failure is not None},
         }
-
-
-def serve(connection: Connection) -> None:
-    """Do what the monitor says until it says ``close``, or is gone."""
-    sampler: Sampler | None = None
-    next_move = time.monotonic() + MOVE_PERIOD_S
-    while True:
-        left_s = max(0.0, next_move - time.monotonic())
-        try:
-            message = connection.receive(
-                min(left_s, LOOK_PERIOD_S) if sampler is not None and sampler.looks else left_s
-            )
-        except EOFError:
-            if sampler is not None:
-                sampler.stop(time.monotonic_ns())
-                sampler.close("the profiler was killed")
-            return
-        if message is None and sampler is not None and sampler.looks:
-            sampler.look(connection)
-        if message is None and time.monotonic() < next_move:
-            continue
-        if message is None and sampler is not None:
-            with contextlib.suppress(OSError):  # a full disk may have room again; until then the tails keep the samples
-                sampler.move()
-                sampler.fsync()
-        if message is None:
-            next_move = time.monotonic() + MOVE_PERIOD_S
-            continue
-        sampler = sampler or Sampler(message)
-        if message["type"] == "sync":  # what is synced stays where it is until it has been read
-            next_move = time.monotonic() + MOVE_PERIOD_S
-        if _obey(sampler, message, connection):
-            return
-
-
-def _obey(sampler: Sampler, message: Message, connection: Connection) -> bool:
-    """Do what one message says; True when it was the last."""
-    kind = message["type"]
-    if kind == "prepare":
-        sampler.prepare()
-        _report(connection, "ready", **({"sensors": sampler.sensors()} if message.get("live") else {}))
-    elif kind == "start":
-        sampler.start()
-        _report(connection, "started")
-    elif kind == "watch":
-        sampler.watch(message["process"])
-    elif kind == "note":
-        sampler.note(message["content"])
-    elif kind == "sync":
-        sampler.sync(message["after_ns"])
-        _report(connection, "synced")
-    elif kind == "stop":
-        sampler.stop(message["stop_ns"])
-        _report(connection, "stopped")
-    elif kind == "close":
-        _report(connection, "closed", stats=sampler.close(message.get("cut")))
-    return bool(kind == "close")
-
-
-def _report(connection: Connection, type_: str, **content: Any) -> None:
-    # A monitor that is gone is noticed when its pipe ends, after everything it said has been done.
-    with contextlib.suppress(SamplerError):
-        connection.send(type_, **content)
-
-
-def _report_if_room(connection: Connection, type_: str, **content: Any) -> None:
-    """Report what the next report will replace: never wait for a monitor that doesn't read."""
-    with contextlib.suppress(OSError):
-        if connection.has_room(64 * sum(map(len, content.values())) + 4096):
-            _report(connection, type_, **content)
-
-
-def main() -> None:
-    """Entry point of the sampling process."""
-    connection = Connection(0, 1)
-    try:
-        detach()
-        serve(connection)
-    except Exception as error:  # a process edge: the monitor is told, with the traceback
-        import traceback  # takes 3 ms that the application would wait for
-
-        _report(connection, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-        raise SystemExit(1) from error

@@ -37,6 +37,7 @@ _FRAME = struct.Struct("<4sIIIQQ")
 _TAIL_MAGIC = 0x314C49415450  # "PTAIL1" read as a little-endian word
 _MAGIC, _SEQUENCE, _USED, _HEAD = range(4)
 _WORD_BYTES = 8
+_LONGEST_FOOTER = 1 << 18
 
 
 class Frame(NamedTuple):
@@ -231,7 +232,23 @@ def frames(path: str) -> Iterator[Frame]:
                 at = content.find(_FRAME_MAGIC, end)
 
 
-def _frame_at(content: mmap.mmap, at: int) -> Frame | None:
+def footer(path: str) -> dict[str, Any] | None:
+    """What a part's last frame says; None while the part isn't complete, or if it isn't one."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_FOOTER))
+            end = file.read()
+    except OSError:
+        return None
+    at = end.rfind(_FRAME_MAGIC)
+    frame = _frame_at(end, at) if at >= 0 else None
+    if frame is None or frame.kind != FOOTER:
+        return None
+    content: dict[str, Any] = json.loads(frame.payload)
+    return content
+
+
+def _frame_at(content: mmap.mmap | bytes, at: int) -> Frame | None:
     """The frame at a place; None if what is there is torn, damaged or no frame."""
     if at + _FRAME.size > len(content):
         return None

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+import time
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +20,7 @@ from perun_like.errors import FileError
 from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.sampling import marks, spool
 from perun_like.sampling.local import is_local_directory
+from perun_like.sampling.ranks import read_notes
 from perun_like.sampling.spool import Frame
 from perun_like.sensing.contract import Missing, Sensor
 
@@ -36,19 +40,29 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     paths = sorted(_parts(parts_directory))
     if not paths:
         raise FileError(f"{parts_directory} holds no part of a run: not a .parts directory, or nothing was sampled")
-    parts = [_Part(path) for path in paths]
-    processes = tuple(process for part in parts for process in part.processes())
-    run, first = parts[0].run, parts[0]
-    window_ns = _window(processes, parts)
+    parts = sorted((_Part(path) for path in paths), key=lambda part: part.order)
+    first, run = parts[0], parts[0].run
+    processes = tuple(process for part in parts for process in part.processes(first.ahead_ns))
+    window_ns = _window(processes, first)
+    started_unix_ns = window_ns[0] - first.ahead_ns
     return Recording(
         name=run["name"],
-        run_id=run["run_id"],
-        started_unix_ns=first.clocks["realtime_ns"] + window_ns[0] - first.clocks["monotonic_ns"],
+        run_id=run["run_id"] or _run_id(started_unix_ns, parts_directory),
+        started_unix_ns=started_unix_ns,
         window_ns=window_ns,
-        hosts=tuple(part.recording(window_ns[1], None if live else _KILLED) for part in parts),
+        hosts=tuple(
+            part.recording(window_ns[1] + part.ahead_ns - first.ahead_ns, None if live else _KILLED) for part in parts
+        ),
         processes=processes,
         metadata={**run["metadata"], **_functions(parts)},
+        size=run.get("size", 1),
     )
+
+
+def _run_id(started_unix_ns: int, parts_directory: str) -> str:
+    """An id that sorts by time, the same whenever the parts are assembled."""
+    started = time.strftime("%Y-%m-%dT%H%M%S", time.localtime(started_unix_ns / 1e9))
+    return f"{started}-{zlib.crc32(os.path.basename(os.path.normpath(parts_directory)).encode()) & 0xFFFF:04x}"
 
 
 def _functions(parts: Iterable[_Part]) -> dict[str, Any]:
@@ -113,12 +127,11 @@ def _parts(directory: str) -> list[str]:
     return [os.path.join(directory, name) for name in names if name.endswith(".part")]
 
 
-def _window(processes: Iterable[Process], parts: Iterable[_Part]) -> tuple[int, int]:
+def _window(processes: Iterable[Process], first: _Part) -> tuple[int, int]:
     starts = [process.start_ns for process in processes]
     stops = [process.stop_ns for process in processes]
     if not starts:  # cut before the application was started
-        now_ns = min(part.clocks["monotonic_ns"] for part in parts)
-        return now_ns, now_ns
+        return first.clocks["monotonic_ns"], first.clocks["monotonic_ns"]
     return min(starts), max(stops)
 
 
@@ -126,6 +139,7 @@ class _Part:
     """One part file, decoded."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._frames = list(spool.frames(path))
         if not self._frames or self._frames[0].kind != spool.HEADER:
             raise FileError(f"{path} is damaged at its very beginning, or is not a part of a perun_like run")
@@ -139,20 +153,37 @@ class _Part:
         self.left_behind: str | None = None
         if self._footer is None and is_local_directory(header["local"]):
             self.left_behind = header["local"]
-            self._add_leftovers(header["local"])
+            self._add_tails(header["local"])
+        if self._footer is None and is_local_directory(header.get("marks", header["local"]) or ""):
+            self._add_marks(header.get("marks", header["local"]))
         self._streams = [self._stream(frame) for frame in self._frames if frame.kind == spool.STREAM]
 
-    def processes(self) -> list[Process]:
-        """The last that was heard of each process."""
-        heard: dict[int, dict[str, Any]] = {}
-        for note in self._notes:
-            if "process" in note:
-                heard[note["process"]["pid"]] = note["process"]
-        last_ns = self._last_ns()
-        return [
-            Process(**({"stop_ns": max(last_ns, facts["start_ns"])} | facts))  # cut before a sweep: it had just begun
-            for facts in heard.values()
-        ]
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its place among the parts: that of the first of its ranks comes first, those without ranks last."""
+        ranks = [facts["rank"] for facts in self._heard().values()]
+        return min(ranks, default=sys.maxsize), self._path
+
+    @property
+    def ahead_ns(self) -> int:
+        """How much its host's CLOCK_MONOTONIC is ahead of real time."""
+        return self.clocks["monotonic_ns"] - self.clocks["realtime_ns"]
+
+    def processes(self, ahead_ns: int) -> list[Process]:
+        """The last that was heard of each process, with its times on a clock that is so much ahead of real time."""
+        shift_ns = ahead_ns - self.ahead_ns
+        return [self._process(facts, shift_ns) for facts in self._heard().values()]
+
+    def _process(self, facts: dict[str, Any], shift_ns: int) -> Process:
+        # Cut before a sweep it had just begun.
+        stop_ns = facts.get("stop_ns", max(self._last_ns(), facts["start_ns"]))
+        times: dict[str, Any] = {"start_ns": facts["start_ns"] + shift_ns, "stop_ns": stop_ns + shift_ns}
+        known: dict[str, Any] = {**facts, **times, "host": str(self._header["host"].get("boot_id") or "")}
+        return Process(**known)
+
+    def _heard(self) -> dict[tuple[int, int], dict[str, Any]]:
+        told = [note["process"] for note in self._notes if "process" in note]
+        return {(facts["rank"], facts["pid"]): facts for facts in told}
 
     def functions(self) -> list[tuple[str, str]]:
         """Names and places of functions that were measured in place."""
@@ -236,7 +267,7 @@ class _Part:
             if "marks" in note:
                 yield note["marks"], rows.get((note["marks"]["rank"], note["number"]), b"")
 
-    def _add_leftovers(self, local: str) -> None:
+    def _add_tails(self, local: str) -> None:
         """What the sampler had not moved to the part yet when it was killed, if this is its host."""
         moved = {frame.stream: frame.sequence for frame in self._frames if frame.kind == spool.ROWS}
         for frame in [frame for frame in self._frames if frame.kind == spool.STREAM]:
@@ -244,7 +275,14 @@ class _Part:
                 for sequence, rows in spool.tail_segments(os.path.join(local, f"tail-{frame.stream}")):
                     if sequence > moved.get(frame.stream, 0):
                         self._frames.append(Frame(spool.ROWS, frame.stream, sequence, rows))
+
+    def _add_marks(self, local: str) -> None:
+        """What the application's processes have marked and noted."""
         with contextlib.suppress(OSError):
+            for note in read_notes(local).values():
+                self._notes.extend({"function": name, "place": at} for name, at in note.get("functions", {}).items())
+                if "process" in note:
+                    self._notes.append({"process": note["process"]})
             for rank in sorted(name for name in os.listdir(local) if name.isdigit()):
                 for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(local, rank), int(rank))):
                     self._notes.append({"marks": facts, "number": number})

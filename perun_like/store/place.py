@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
+import zlib
 from dataclasses import dataclass, replace
 
 from perun_like.errors import InputError, PerunError
@@ -48,13 +49,38 @@ class RunPlace:
         except FileExistsError:
             raise InputError(_taken(run_id, place.parts)) from None
         except OSError as error:
-            raise InputError(
-                f"can't write results to {directory}: {error.strerror}; choose another directory with --output"
-            ) from None
+            raise InputError(_cannot_write(directory, error)) from None
         if os.path.exists(place.path):
             os.rmdir(place.parts)
             raise InputError(_taken(run_id, place.path))
         return replace(place, lock=_lock(place.parts))
+
+    @classmethod
+    def claim_together(cls, output: str, name: str, run_id: str | None, job_id: str) -> RunPlace:
+        """Take the place of a run of several ranks, together with the others of its job.
+
+        Args:
+            output: Directory of results.
+            name: The application's name.
+            run_id: What the user calls the run; None: it is named by when it was started, once that is known.
+            job_id: Equal on all ranks.
+
+        Raises:
+            InputError: another run has this id, or the directory can't be written.
+        """
+        directory = os.path.join(output, name)
+        stem = f"{run_id or 'job'}-{zlib.crc32(job_id.encode(errors='surrogateescape')):08x}"
+        parts = os.path.join(directory, stem + PARTS_SUFFIX)
+        path = os.path.join(directory, f"{run_id or stem}.h5")
+        try:
+            os.makedirs(parts, exist_ok=True)
+        except OSError as error:
+            raise InputError(_cannot_write(directory, error)) from None
+        if os.path.exists(path):
+            with contextlib.suppress(OSError):
+                os.rmdir(parts)
+            raise InputError(_taken(str(run_id), path))
+        return cls(path, parts, _lock(parts, fcntl.LOCK_SH))
 
     @classmethod
     def of_parts(cls, parts: str) -> RunPlace:
@@ -76,6 +102,23 @@ class RunPlace:
         """The file of one host's part."""
         return os.path.join(self.parts, f"{host}.part")
 
+    def part_files(self) -> list[str]:
+        """The parts that are there."""
+        with contextlib.suppress(OSError):
+            return [os.path.join(self.parts, name) for name in os.listdir(self.parts) if name.endswith(".part")]
+        return []
+
+    def refresh(self) -> None:
+        """Have a network file system look again at what other hosts have written: it does so where one writes."""
+        probe = os.path.join(self.parts, f".look-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.unlink(probe)
+
+    def named(self, run_id: str) -> RunPlace:
+        """The same place once the run's id is known."""
+        return replace(self, path=os.path.join(os.path.dirname(self.parts), f"{run_id}.h5"))
+
     def release(self) -> None:
         """Remove the parts: they have become the results file, or nothing was recorded."""
         remove_directory(self.parts)
@@ -87,7 +130,7 @@ class RunPlace:
             os.close(self.lock)
 
 
-def _lock(path: str) -> int:
+def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:
     """Lock a file or directory for as long as the descriptor is open; -1 if this file system can't.
 
     Raises:
@@ -96,7 +139,7 @@ def _lock(path: str) -> int:
     fd = -1
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         raise PerunError(f"{path} is still being written: wait until its program has ended") from None
@@ -105,6 +148,10 @@ def _lock(path: str) -> int:
             os.close(fd)
         return -1
     return fd
+
+
+def _cannot_write(directory: str, error: OSError) -> str:
+    return f"can't write results to {directory}: {error.strerror}; choose another directory with --output"
 
 
 def _taken(run_id: str, path: str) -> str:

@@ -389,7 +389,7 @@ def test_the_sampler_is_a_fresh_interpreter_and_the_program_is_never_forked(pyth
         "    for pid in filter(str.isdigit, os.listdir('/proc')):\n"
         "        try:\n"
         "            with open(f'/proc/{pid}/cmdline', 'rb') as f: command = f.read().split(b'\\0')\n"
-        "            if b'-I' in command and b'perun_like.sampling.sampler' in command[-1 - len(command) + 5]:\n"
+        "            if b'-I' in command and b'perun_like.sampling.serve' in command[4]:\n"
         "                found.append(pid)\n"
         "        except (OSError, IndexError): pass\n"
         "    return found\n"

@@ -14,7 +14,6 @@ from perun_like.sampling import activity, sampler
 from perun_like.sampling.activity import Activity
 from perun_like.sampling.local import make_local_directory, marks_directory, remove_directory
 from perun_like.sampling.marks import Marks
-from perun_like.sampling.protocol import Connection
 from perun_like.sensing.contract import Context, Found, Sensor
 
 
@@ -89,11 +88,10 @@ def running(tmp_path: Path) -> Iterator[sampler.Sampler]:
 
 
 def test_resting_and_waking(running: sampler.Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    nobody = Connection(*os.pipe())
-    running.look(nobody)
+    running.look()
     assert running.looks
     monkeypatch.setattr(Activity, "idle_s", lambda _self: 11.0)
-    running.look(nobody)
+    running.look()
     assert not running.looks
     Counting.read_once.clear()
     assert not Counting.read_once.wait(0.05)  # fifty periods
@@ -102,4 +100,3 @@ def test_resting_and_waking(running: sampler.Sampler, monkeypatch: pytest.Monkey
     Counting.read_once.clear()
     assert Counting.read_once.wait(10)
     assert running.looks
-    nobody.close()

@@ -1,0 +1,119 @@
+"""The sampling process's life: it obeys the messages of :mod:`perun_like.sampling.protocol` on its standard streams.
+
+When the monitor is gone it saves everything and ends. Where several ranks share it, it goes on until the last of them
+has ended, whoever of them has started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from perun_like.errors import SamplerError
+from perun_like.sampling.host import detach
+from perun_like.sampling.protocol import Connection, Message
+from perun_like.sampling.sampler import LOOK_PERIOD_S, MOVE_PERIOD_S, Sampler
+
+
+class Server:
+    """What is obeyed, and when things are due without being asked for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sampler: Sampler | None = None
+        self._next_move = time.monotonic() + MOVE_PERIOD_S
+
+    def run(self) -> None:
+        """Serve until told to close, or until nobody is left."""
+        while True:
+            try:
+                message = self._connection.receive(self._patience_s())
+            except EOFError:
+                if self._sampler is None or not self._sampler.goes_on_alone():
+                    break
+                self._connection.stop_reading()
+                continue
+            if message is None:
+                self._tick()
+            elif self._obey(message):
+                return
+        if self._sampler is not None:
+            self._sampler.end_alone()
+
+    def _patience_s(self) -> float:
+        left_s = max(0.0, self._next_move - time.monotonic())
+        return min(left_s, LOOK_PERIOD_S) if self._sampler is not None and self._sampler.looks else left_s
+
+    def _tick(self) -> None:
+        """Nothing was said for a while."""
+        sampler = self._sampler
+        if sampler is not None and sampler.looks:
+            sampler.look()
+            self._tell_newest(sampler)
+        if time.monotonic() >= self._next_move:
+            self._next_move = time.monotonic() + MOVE_PERIOD_S
+            if sampler is not None:
+                with contextlib.suppress(OSError):  # a full disk may have room again; the tails keep the samples
+                    sampler.move()
+                    sampler.fsync()
+
+    def _tell_newest(self, sampler: Sampler) -> None:
+        """Tell the newest values if they are wanted; never wait for a monitor that doesn't read."""
+        content = sampler.newest()
+        with contextlib.suppress(OSError):
+            if content and self._connection.has_room(64 * sum(map(len, content.values())) + 4096):
+                self._report("values", **content)
+
+    def _obey(self, message: Message) -> bool:
+        """Do what one message says; True when it was the last."""
+        sampler = self._sampler
+        if sampler is None:
+            sampler = self._sampler = Sampler(message)
+            if sampler.until_fd is not None:
+                self._connection.attend(sampler.until_fd)
+        kind = message["type"]
+        if kind == "prepare":
+            sampler.prepare()
+            self._report("ready", **({"sensors": sampler.sensors()} if message.get("live") else {}))
+        elif kind == "start":
+            sampler.start()
+            self._report("started")
+        elif kind == "watch":
+            sampler.watch(message["process"])
+        elif kind == "note":
+            sampler.note(message["content"])
+        elif kind == "sync":
+            self._next_move = time.monotonic() + MOVE_PERIOD_S  # it stays where it is until it has been read
+            sampler.sync(message["after_ns"])
+            self._report("synced")
+        elif kind == "stop":
+            sampler.stop(message["stop_ns"])
+            self._report("stopped")
+        elif kind == "close":
+            self._report("closed", stats=sampler.close(message.get("cut")))
+        return bool(kind == "close")
+
+    def _report(self, type_: str, **content: Any) -> None:
+        # A monitor that is gone is noticed when its pipe ends, after everything it said has been done.
+        with contextlib.suppress(SamplerError):
+            self._connection.send(type_, **content)
+
+
+def main(kept: int = 0) -> None:
+    """Entry point of the sampling process.
+
+    Args:
+        kept: How many descriptors from 3 on it has been given to hold for as long as it lives.
+    """
+    connection = Connection(0, 1)
+    try:
+        detach(kept)
+        Server(connection).run()
+    except Exception as error:  # a process edge: the monitor is told, with the traceback
+        import traceback  # takes 3 ms that the application would wait for
+
+        with contextlib.suppress(SamplerError):
+            reason = f"{type(error).__name__}: {error}"
+            connection.send("failed", reason=reason, traceback=traceback.format_exc())
+        raise SystemExit(1) from error
