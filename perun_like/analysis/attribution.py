@@ -63,7 +63,8 @@ def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float, g
     whole = _known(gpu)
     divided = energy.value - whole.value
     rest = divided - divided * middle
-    value = energy.value - rest  # so that share + rest is the total to the last bit
+    value = energy.value - rest
+    rest = energy.value - value  # one of the two differences is exact: share + rest is the total to the last bit
     least = max((energy.lower or 0.0) - whole.lower, 0.0)
     most = None if energy.upper is None else max(energy.upper - whole.upper, 0.0)
     shared = Bounds(least * low, value, 0.0 if most is None else most * high + whole.upper)

@@ -10,7 +10,7 @@ from perun_like.analysis.hosts import Host
 from perun_like.analysis.memory import in_place_peak, memory_peak
 from perun_like.analysis.rounds import Call
 from perun_like.analysis.totals import NO_TIME, counted, exact, per_second, total
-from perun_like.analysis.windows import increases
+from perun_like.analysis.windows import Increase, Windows, increases
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.model.recording import Process
 from perun_like.sensing.contract import COUNTER, GAUGE, Sensor
@@ -63,16 +63,34 @@ def host_metrics(
     }
 
 
-def sensor_metrics(host: Host) -> dict[str, dict[str, Metric]]:
-    """Metrics of each sensor of a host over the run, by sensor id."""
-    measured = energy_sensors(host)
-    found = energies(host, measured, host.windows)
-    metrics = {s.id: sensor_energy(s, found[s.id], 0, host.duration_s) for s in measured}
-    return {
-        sensor.id: (_with_power(metrics[sensor.id], host) if sensor.id in metrics else {})
-        | (_other(host, sensor) if sensor.id not in metrics or sensor.kind == GAUGE else {})
-        for sensor in host.sensors
-    }
+def amounts_of(host: Host, windows: Windows) -> dict[str, Increase]:
+    """Energy of each energy sensor, and what each other counter counted, in the windows of each owner."""
+    measured = energies(host, energy_sensors(host), windows)
+    others = [counter for id_, counter in host.counters.items() if id_ not in measured]
+    counted = increases(others, windows)
+    return measured | {counter.sensor.id: found for counter, found in zip(others, counted, strict=True)}
+
+
+def sensor_metrics(host: Host, amounts: Mapping[str, Increase], owner: int) -> dict[str, dict[str, Metric]]:
+    """Metrics of each sensor of a host in a round, by sensor id.
+
+    Args:
+        host: The host in this round.
+        amounts: What :func:`amounts_of` says of all rounds at once.
+        owner: Which of them it is.
+    """
+    measured = {sensor.id for sensor in energy_sensors(host)}
+    metrics: dict[str, dict[str, Metric]] = {}
+    for sensor in host.sensors:
+        metrics[sensor.id] = {}
+        if sensor.id in measured:
+            energy = sensor_energy(sensor, amounts[sensor.id], owner, host.duration_s)
+            metrics[sensor.id] |= _with_power(energy, host)
+        elif sensor.kind == COUNTER:
+            metrics[sensor.id] |= _counted(host, sensor, amounts[sensor.id], owner)
+        if sensor.kind == GAUGE:
+            metrics[sensor.id] |= _summarised(host, sensor)
+    return metrics
 
 
 def _with_power(energy: Metric, host: Host) -> dict[str, Metric]:
@@ -81,14 +99,22 @@ def _with_power(energy: Metric, host: Host) -> dict[str, Metric]:
     return {"energy_j": energy, "power_w": per_second(energy, host.duration_s)}
 
 
-def _other(host: Host, sensor: Sensor) -> dict[str, Metric]:
-    """Metrics of a sensor that isn't one of energy."""
+def _name_and_scope(sensor: Sensor) -> tuple[str, Scope]:
     scope = Scope.APPLICATION if sensor.group == "application" else Scope.HOST
-    name = _NAMES.get(sensor.quantity, sensor.quantity + _SUFFIXES.get(sensor.unit, ""))
-    if sensor.kind == COUNTER:
-        [increase] = increases([host.counters[sensor.id]], host.windows)
-        metric = counted(increase, 0, host.duration_s, name=sensor.id, unit=sensor.unit, scope=scope)
-        return {name: metric if host.duration_s > 0 else Metric.absent(sensor.unit, NO_TIME, scope)}
+    return _NAMES.get(sensor.quantity, sensor.quantity + _SUFFIXES.get(sensor.unit, "")), scope
+
+
+def _counted(host: Host, sensor: Sensor, increase: Increase, owner: int) -> dict[str, Metric]:
+    """Metrics of a counter that isn't one of energy."""
+    name, scope = _name_and_scope(sensor)
+    if host.duration_s <= 0:
+        return {name: Metric.absent(sensor.unit, NO_TIME, scope)}
+    return {name: counted(increase, owner, host.duration_s, name=sensor.id, unit=sensor.unit, scope=scope)}
+
+
+def _summarised(host: Host, sensor: Sensor) -> dict[str, Metric]:
+    """Metrics of a gauge."""
+    name, scope = _name_and_scope(sensor)
     summary = gauges.summarise(host.gauges[sensor.id], host.windows)
     if summary is None:
         reason = f"{sensor.id}: no successful read"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Host:
         """From the round's start to its end."""
         return int(self.windows.a_ns[0]), int(self.windows.b_ns[-1])
 
-    @property
+    @cached_property
     def duration_s(self) -> float:
         """Time in the round's windows."""
         return float(np.sum(self.windows.b_ns - self.windows.a_ns)) / 1e9

@@ -20,20 +20,39 @@ from perun_like.sensing.contract import Sensor
 from perun_like.units import NS_PER_S
 
 
+class _Times(NamedTuple):
+    """Times as seconds since the first: exact in floating point, however long the host has been up."""
+
+    first_ns: int
+    at_s: Floats
+
+    @classmethod
+    def of(cls, t_ns: Int64s) -> _Times:
+        return cls(int(t_ns[0]), (t_ns - t_ns[0]) / NS_PER_S)
+
+    def between(self, cumulated: Floats, windows: Windows) -> Floats:
+        """What was added up in each window; nothing before the first and after the last time."""
+        a_s, b_s = ((t_ns - self.first_ns) / NS_PER_S for t_ns in (windows.a_ns, windows.b_ns))
+        return np.asarray(np.interp(b_s, self.at_s, cumulated) - np.interp(a_s, self.at_s, cumulated), np.float64)
+
+
 class Curve(NamedTuple):
     """Running integrals at the times of reads, each from the first read on.
 
     Attributes:
+        first_ns, last_ns: When the first and the last read were.
         smeared: By how much the integral over a window may be off because each read is a mean over some time.
-        at_ns: Times for the bounds and the missing time.
-        shown_ns: Times for the estimate.
-        lower, upper, missing_ns: At ``at_ns``.
-        value: At ``shown_ns``.
+        at: Times for the bounds and the missing time.
+        shown: Times for the estimate.
+        lower, upper, missing_ns: At ``at``.
+        value: At ``shown``.
     """
 
+    first_ns: int
+    last_ns: int
     smeared: float
-    at_ns: Int64s
-    shown_ns: Int64s
+    at: _Times
+    shown: _Times
     lower: Floats
     value: Floats
     upper: Floats
@@ -61,14 +80,14 @@ def energy(curve: Curve | None, windows: Windows) -> Increase:
     if curve is None:
         return unknown(windows)
     # What was before a window shows for as long as a mean reaches back, and what is in it shows for that long after.
-    lower = _between(curve.at_ns, curve.lower, windows) - curve.smeared
-    upper = _between(curve.at_ns, curve.upper, windows) + curve.smeared
-    value = windows.sums(_between(curve.shown_ns, curve.value, windows))
+    lower = curve.at.between(curve.lower, windows) - curve.smeared
+    upper = curve.at.between(curve.upper, windows) + curve.smeared
+    value = windows.sums(curve.shown.between(curve.value, windows))
     least = windows.sums(np.maximum(lower, 0.0))
     most = np.maximum(windows.sums(upper), least)  # equal ones may differ by rounding
-    outside_ns = np.maximum(np.minimum(windows.b_ns, curve.at_ns[0]) - windows.a_ns, 0)
-    outside_ns += np.maximum(windows.b_ns - np.maximum(windows.a_ns, curve.at_ns[-1]), 0)
-    missing_ns = outside_ns + _between(curve.at_ns, curve.missing_ns, windows)
+    outside_ns = np.maximum(np.minimum(windows.b_ns, curve.first_ns) - windows.a_ns, 0)
+    outside_ns += np.maximum(windows.b_ns - np.maximum(windows.a_ns, curve.last_ns), 0)
+    missing_ns = outside_ns + curve.at.between(curve.missing_ns, windows)
     return Increase(least, np.clip(value, least, most), most, windows.sums(missing_ns) / NS_PER_S)
 
 
@@ -85,9 +104,11 @@ def _curve(gauge: Gauge) -> Curve:
     held = np.append(watts, watts[-1])
     lines_s = np.append(known_s, age_ns / NS_PER_S)
     return Curve(
+        first_ns=int(at_ns[0]),
+        last_ns=int(at_ns[-1]),
         smeared=float(np.ptp(watts)) * sensor.window_ns / NS_PER_S,
-        at_ns=at_ns,
-        shown_ns=shown_ns,
+        at=_Times.of(at_ns),
+        shown=_Times.of(shown_ns),
         lower=_cumulated(lowest * known_s),
         value=_cumulated((held[:-1] + held[1:]) / 2 * lines_s),
         upper=_cumulated(highest * known_s),
@@ -109,10 +130,3 @@ def _around(watts: Floats, at_ns: Int64s, oldest_ns: int) -> tuple[Floats, Float
 
 def _cumulated(steps: Floats) -> Floats:
     return np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def _between(t_ns: Int64s, cumulated: Floats, windows: Windows) -> Floats:
-    """What was added up in each window; nothing before the first and after the last time."""
-    # Seconds since the first read: exact in floating point, however long the host has been up.
-    at_s, a_s, b_s = ((of - t_ns[0]) / NS_PER_S for of in (t_ns, windows.a_ns, windows.b_ns))
-    return np.asarray(np.interp(b_s, at_s, cumulated) - np.interp(a_s, at_s, cumulated), np.float64)

@@ -39,6 +39,15 @@ def clipped(windows: Windows, to: Windows) -> Windows:
     return Windows(a_ns, b_ns, windows.owner_of_each[of], windows.owners)
 
 
+def of_first(windows: Windows, owners: int) -> Windows:
+    """The windows of the first owners."""
+    if windows.owners <= owners:
+        return windows
+    rows = owners if windows.owner is None else int(np.searchsorted(windows.owner, owners))
+    owner = None if windows.owner is None else windows.owner[:rows]
+    return Windows(windows.a_ns[:rows], windows.b_ns[:rows], owner, owners)
+
+
 def within(t_ns: Int64s, windows: Windows) -> Bools:
     """Which instants lie in one of a single owner's windows, their ends included."""
     index = np.searchsorted(windows.a_ns, t_ns, "right") - 1

@@ -44,9 +44,10 @@ def test_alone_on_a_busy_host_the_share_is_everything() -> None:
     busy=st.floats(0, 1e4),
     slack=st.floats(0, 1),
     capacity=st.floats(1e-3, 1e4),
+    of_gpu=st.floats(0, 1),
 )
 def test_share_and_rest_are_the_total_to_the_last_bit(
-    energy_j: float, cpu: float, busy: float, slack: float, capacity: float
+    energy_j: float, cpu: float, busy: float, slack: float, capacity: float, of_gpu: float
 ) -> None:
     """Ticks and clocks never fit exactly: CPU time may come out above busy time, and busy above capacity."""
     energy = Metric(energy_j, "J", energy_j * 0.9, energy_j * 1.1)
@@ -55,6 +56,8 @@ def test_share_and_rest_are_the_total_to_the_last_bit(
     assert number(share.value) + number(rest.value) == energy_j
     for part in (share, rest):
         assert 0 <= number(part.lower) <= number(part.value) <= number(part.upper) <= energy_j * 1.1
+    seen = Metric(energy_j * of_gpu, "J", energy_j * of_gpu * 0.9, energy_j * of_gpu * 1.1)
+    assert sum(number(part.value) for part in share_of(energy, exactly(cpu), bounds, capacity, seen)) == energy_j
     if cpu <= busy - slack and busy + slack <= capacity:
         assert share.lower == pytest.approx(energy_j * 0.9 * (cpu / capacity), abs=energy_j * 1e-15)
         of_busy = cpu / max(busy - slack, cpu) if cpu else 0

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perun_like.analysis.intervals import clipped, union, within
+from perun_like.analysis.intervals import clipped, of_first, union, within
 from perun_like.analysis.windows import Windows
 
 LAST = 60
@@ -67,6 +67,10 @@ def test_owners_are_told_apart() -> None:
     assert (windows.of(1).a_ns.tolist(), windows.of(1).b_ns.tolist()) == ([5, 9], [7, 12])
     assert windows.of(1).duration_s.tolist() == [5e-9]
     assert windows.of(2).a_ns.tolist() == []
+    first = of_first(windows, 1)
+    assert (first.a_ns.tolist(), first.owners, first.duration_s.tolist()) == ([0], 1, [4e-9])
+    assert of_first(windows, 3) is windows
     each = Windows.each(np.array([1, 4]), np.array([3, 9]))
+    assert of_first(each, 1).b_ns.tolist() == [3]
     assert each.of(1).b_ns.tolist() == [9]
     assert each.later(10).a_ns.tolist() == [11, 14]
