@@ -53,42 +53,52 @@ class Call:
 
     Attributes:
         profile: What it is a call of.
-        name: What it is filed under.
         start_ns, stop_ns: CLOCK_MONOTONIC; 0 before it has begun or ended.
     """
 
+    # Most calls need few of these: what isn't set yet is read here.
+    start_ns = stop_ns = 0
+    _session: Session | None = None
+    _first: int | None = None
+    _round: Round | None = None
+    _region: RegionCall | None = None
+    _result: DataNode | None = None
+
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self.name = profile.name
-        self.start_ns = self.stop_ns = 0
-        self._session: Session | None = None
-        self._first: int | None = None
-        self._round: Round | None = None
-        self._region: RegionCall | None = None
-        self._result: DataNode | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is filed under."""
+        return self.profile.name
 
     def enter(self) -> None:
         """Begin, or go on after a pause."""
         outer = _open.get()
-        if self._first is None and self._region is None:
-            self._session = outer[-1]._session if outer else self.profile.session()  # noqa: SLF001
         _open.set((*outer, self))
-        if outer or self._session is None:
-            self._region = self._region or RegionCall(self.name)
+        if not self.start_ns:
+            self._session = outer[-1]._session if outer else self.profile.session()  # noqa: SLF001
+            if outer or self._session is None:
+                self._region = RegionCall(self.profile.name)
+                self.start_ns = monotonic_ns()
+        if self._region is not None:
             self._region.enter()
-            self.start_ns = self.start_ns or monotonic_ns()
-            return
-        self._round = self._session.begin(self.name, self.profile.place, self._first)
-        if self._round is not None and self._first is None:
-            self._first, self.start_ns = self._round.first, self._round.start_ns
+        elif self._session is not None:
+            self._resume(self._session)
+
+    def _resume(self, session: Session) -> None:
+        row = self._round = session.begin(self.profile.name, self.profile.place, self._first)
+        if self._first is None:
+            self._first, self.start_ns = (row.first, row.start_ns) if row is not None else (None, monotonic_ns())
 
     def leave(self, raised: bool) -> None:
         """End, or pause."""
         if self._round is not None:
             self.stop_ns = self._round.end(raised)
-        elif self._region is not None:
+        else:
             self.stop_ns = monotonic_ns()
-            self._region.leave(raised)
+            if self._region is not None:
+                self._region.leave(raised)
         outer = _open.get()
         _open.set(outer[:-1] if outer and outer[-1] is self else tuple(call for call in outer if call is not self))
 
@@ -143,22 +153,27 @@ class Profile:
         self._named = name is not None
         self._options, self._rounds, self._warmup = options, rounds, warmup
         self._config: Settings | None = None
+        self._session: Session | None = None
 
     def session(self) -> Session | None:
         """Where calls are measured; None where they are a part of what is measured from outside."""
+        if self._session is not None and self._session.open:
+            return self._session
         from perun_like.inplace.session import complain, sessions  # 20 ms that a program may never need
 
         try:
             if self._config is None:  # files and environment are those of the first call
                 self._config = resolve(_directory(), os.environ, self._options)
-            return sessions.of(self._config)
+            self._session = sessions.of(self._config)
         except PerunError as error:  # a file or variable is wrong: that mustn't change what the program does
             complain(f"nothing is measured: {error}")
+            return None
         except Exception:  # noqa: BLE001 - the edge to somebody's program, which nothing of ours may break
             from traceback import format_exc
 
             complain(f"nothing is measured: {format_exc()}")
-        return None
+            return None
+        return self._session
 
     def __enter__(self) -> Call:
         """Begin to measure."""

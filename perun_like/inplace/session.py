@@ -86,17 +86,23 @@ class Session:
         if self._in_place.marks is None:
             self._complain("nothing is measured: there is no room for marks in /dev/shm or among temporary files")
 
+    @property
+    def open(self) -> bool:
+        """Whether it measures: not once it is over, in a forked child, or if it couldn't begin."""
+        return self._in_place is not None
+
     def begin(self, name: str, place: str | None, first: int | None) -> Round | None:
         """Begin a round of a function or block, or its next interval; None where nothing can be measured."""
         in_place = self._in_place
         if in_place is None:
             return None
-        if monotonic_ns() - self._last_ns > _SURELY_AWAKE_NS:
+        now_ns = monotonic_ns()
+        if now_ns - self._last_ns > _SURELY_AWAKE_NS:
             self._wake()
         if name not in self._places:
             self._introduce(name, place)
-        self._last_ns = monotonic_ns()
-        return in_place.begin(name, first)
+        self._last_ns = now_ns
+        return in_place.begin(name, first, now_ns)
 
     def _wake(self) -> None:
         with self._lock:

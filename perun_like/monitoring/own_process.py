@@ -55,11 +55,11 @@ class OwnProcess:
     def _facts(self) -> dict[str, Any]:
         return {"rank": self._comm.rank, "pid": os.getpid(), "start_ns": self._start_ns, "in_place": True}
 
-    def begin(self, name: str, first: int | None = None) -> Round | None:
+    def begin(self, name: str, first: int | None = None, now_ns: int = 0) -> Round | None:
         """Begin a round, or its next interval; None if there is no room for its mark."""
         if self.marks is None:
             return None
-        now_ns = monotonic_ns()
+        now_ns = now_ns or monotonic_ns()
         cpu_us, peak_kib = _usage() if now_ns - self._last_begin_ns > _USAGE_EVERY_NS else (0, 0)
         self._last_begin_ns = now_ns
         row = self.marks.begin_round(name, first, cpu_us, peak_kib)
@@ -67,22 +67,19 @@ class OwnProcess:
 
 
 class Round:
-    """An open interval of a round."""
+    """An open interval of a round.
 
-    __slots__ = ("_at", "_file")
+    Attributes:
+        first: The row that began the round.
+        start_ns: When the interval began.
+    """
+
+    __slots__ = ("_at", "_file", "first", "start_ns")
 
     def __init__(self, file: MarksFile, at: int) -> None:
         self._file, self._at = file, at
-
-    @property
-    def first(self) -> int:
-        """The row that began the round."""
-        return int(self._file.words[self._at + 1])
-
-    @property
-    def start_ns(self) -> int:
-        """When it began."""
-        return int(self._file.words[self._at + _START])
+        self.first: int = file.words[at + 1]
+        self.start_ns: int = file.words[at + _START]
 
     def end(self, raised: bool) -> int:
         """End it; returns when."""
