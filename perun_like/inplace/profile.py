@@ -41,6 +41,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Options of the command line that have no meaning for a function.
 _OF_PROGRAMS = ("name", "python", "json", "rounds", "warmup", "run_id")
+_NO_SAMPLER = "the sampling process has ended"
 _NOT_HERE = "it is measured as a part of a whole: see the report of that"
 _open: ContextVar[tuple[Call, ...]] = ContextVar("perun_like_open_calls", default=())
 
@@ -126,7 +127,7 @@ class Call:
         if not self.stop_ns:
             return f"<profile {self.name}: has not ended>"
         if self.result is None:
-            return f"<profile {self.name}: {_NOT_HERE}>"
+            return f"<profile {self.name}: {_NOT_HERE if self._session is None else 'no result: ' + _NO_SAMPLER}>"
         from perun_like.report.summary import glance
 
         return f"<profile {self.name}: {glance(self.result)}>"

@@ -340,13 +340,21 @@ class PerunMonitor:
 
 def not_saved(error: Exception, place: RunPlace) -> str:
     """What to say when results couldn't be saved."""
-    from traceback import format_exc
-
-    text = str(error) if isinstance(error, (PerunError, OSError)) else format_exc()
-    return (
-        f"the results could not be saved: {text}; "
-        f"what was sampled is in {place.parts}: perun-like recover {place.parts}"
+    left = (
+        f"; what was sampled is in {place.parts}: perun-like recover {place.parts}"
+        if os.path.isdir(place.parts)
+        else ""
     )
+    return f"the results could not be saved: {_told(error)}{left}"
+
+
+def _told(error: Exception) -> str:
+    """What people can do something about in a line; our own faults with all that helps to find them."""
+    if isinstance(error, (PerunError, OSError)):
+        return str(error)
+    from traceback import format_exc  # where no file can be opened any more, it may not be there
+
+    return format_exc()
 
 
 def _result(ending: Ending) -> int:

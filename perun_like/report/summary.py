@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -11,6 +12,7 @@ from perun_like.report.page import BOLD, DIM, Cell
 from perun_like.report.tables import figure_cell, header
 from perun_like.report.terminal import page_for, text_for
 
+_FEW = 3
 _NOTHING = Metric.absent("J", "not recorded")
 
 
@@ -33,7 +35,15 @@ def text_for_all(stream: TextIO, saved: Sequence[tuple[DataNode, str]], *, colou
     for (tree, _), name, count in zip(saved, names, rounds, strict=True):
         cells.append(_row(name, count, tree))
     lines = [page.rule("profiles", f"{len(saved)} of this process", DIM), "", *page.table(cells), ""]
-    return "\n".join([*lines, *(page.clean(path) for _, path in saved)]) + "\n"
+    return "\n".join([*lines, *(page.clean(path) for path in _files([path for _, path in saved]))]) + "\n"
+
+
+def _files(paths: Sequence[str]) -> list[str]:
+    """Where the results are; many of them by what their paths have in common."""
+    if len(paths) <= _FEW:
+        return list(paths)
+    output, run = os.path.dirname(os.path.dirname(paths[0])), os.path.basename(paths[0])
+    return [os.path.join(output, "*", run)]
 
 
 def _row(name: str, rounds: int, tree: DataNode) -> list[Cell]:
