@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -340,11 +341,8 @@ class PerunMonitor:
 
 def not_saved(error: Exception, place: RunPlace) -> str:
     """What to say when results couldn't be saved."""
-    left = (
-        f"; what was sampled is in {place.parts}: perun-like recover {place.parts}"
-        if os.path.isdir(place.parts)
-        else ""
-    )
+    there = os.path.isdir(place.parts)
+    left = f"; what was sampled is in {place.parts}: perun-like recover {place.parts}" if there else ""
     return f"the results could not be saved: {_told(error)}{left}"
 
 
