@@ -1,14 +1,16 @@
 """How much a counter counted in windows of time: what is certain, and the best estimate. Many windows at once.
 
-A read between ``t0`` and ``t1`` shows what had been counted at some instant up to ``tick + lag`` before ``t0`` and
-not after ``t1``. For a window from a to b, E being the counter at a read and u one unit plus rounding::
+A read between ``t0`` and ``t1`` shows what had been counted at some instant that isn't before its ``oldest`` and not
+after ``t1``. Oldest is ``t0 - tick - lag``; reads that are closer together than a tick see when the counter is updated,
+and of one that shows a new value it is no less than the start of the read before it, minus the lag: see
+:mod:`perun_like.analysis.ages`. For a window from a to b, E being the counter at a read and u one unit plus rounding::
 
-    lower = E(last read with t1 <= b) - E(first read with t0 - tick - lag >= a) - u, at least 0
-    upper = E(first read with t0 - tick - lag >= b) - E(last read with t1 <= a) + u
+    lower = E(last read with t1 <= b) - E(first read with oldest >= a) - u, at least 0
+    upper = E(first read with oldest >= b) - E(last read with t1 <= a) + u
 
 with one more u for each wrap in between, because the modulus is known to a unit. These bounds are hard. The
-estimate interpolates between reads, each taken as old as it is on average (half a tick and the lag), and is kept
-within the bounds. ``tick`` and ``lag`` are those of the sensor.
+estimate interpolates between reads, each taken as old as it is on average, and is kept within the bounds. ``tick`` and
+``lag`` are those of the sensor.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perun_like.analysis.ages import Ages, Edges, Places, edges
 from perun_like.analysis.counters import Counter
 from perun_like.model.recording import Int64s
 
@@ -101,18 +104,6 @@ class Increase(NamedTuple):
     missing_s: Floats
 
 
-class _Places(NamedTuple):
-    """Where instants lie between reads: after read ``before``, by ``fraction`` of the way to the next."""
-
-    before: Int64s
-    fraction: Floats
-
-    def interpolate(self, values: Int64s) -> Floats:
-        """Values of reads at these instants."""
-        before = values[self.before]
-        return before + (values[self.before + 1] - before) * self.fraction
-
-
 class _Brackets(NamedTuple):
     """Reads around windows. ``inner``: first and last read that are certainly inside; ``outer``: … outside."""
 
@@ -120,23 +111,39 @@ class _Brackets(NamedTuple):
     inner_last: Int64s
     outer_first: Int64s  # -1: no read before
     outer_last: Int64s  # number of reads: no read after
-    start: _Places
-    stop: _Places
+    start: Places
+    stop: Places
+    shown_ns: Int64s  # when what each read shows was probably counted
     outside_ns: Int64s  # time before the first and after the last read
+
+
+class _Reads(NamedTuple):
+    """What windows have in common for all counters that were read together."""
+
+    start: Edges
+    stop: Edges
+    inner_last: Int64s
+    outer_first: Int64s
+    outside_ns: Int64s
 
 
 def increases(counters: Sequence[Counter], windows: Windows) -> list[Increase]:
     """What each counter counted in the windows of each owner, in the counters' order."""
-    brackets: dict[tuple[int, int, int], _Brackets] = {}
+    reads: dict[tuple[object, ...], _Reads] = {}
+    brackets: dict[tuple[object, ...], _Brackets] = {}
     found: list[Increase] = []
     for counter in counters:
         if counter.reads < 2:
             found.append(unknown(windows))
             continue
-        key = (id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns)
-        if key not in brackets:
-            brackets[key] = _brackets(counter, windows)
-        found.append(_increase(counter, windows, brackets[key]))
+        ages = Ages.of(counter)
+        together = (id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns, counter.sensor.unit)
+        alike = (*together, *ages.alike())
+        if together not in reads:
+            reads[together] = _reads(counter, windows)
+        if alike not in brackets:
+            brackets[alike] = _brackets(ages, reads[together])
+        found.append(_increase(counter, windows, brackets[alike]))
     return found
 
 
@@ -146,34 +153,31 @@ def unknown(windows: Windows) -> Increase:
     return Increase(zeros, zeros, np.full(windows.owners, np.nan), windows.duration_s)
 
 
-def _brackets(counter: Counter, windows: Windows) -> _Brackets:
+def _reads(counter: Counter, windows: Windows) -> _Reads:
     a_ns, b_ns = windows.a_ns, windows.b_ns
     t0_ns, t1_ns = counter.t0_ns, counter.t1_ns
-    oldest_ns = t0_ns - counter.sensor.tick_ns - counter.sensor.lag_ns
     before_ns = np.maximum(np.minimum(b_ns, t0_ns[0]) - a_ns, 0)
     after_ns = np.maximum(b_ns - np.maximum(a_ns, t1_ns[-1]), 0)
-    shown_ns = _shown_ns(counter)
-    return _Brackets(
-        inner_first=np.searchsorted(oldest_ns, a_ns, "left"),
+    return _Reads(
+        start=edges(counter, a_ns),
+        stop=edges(counter, b_ns),
         inner_last=np.searchsorted(t1_ns, b_ns, "right") - 1,
         outer_first=np.searchsorted(t1_ns, a_ns, "right") - 1,
-        outer_last=np.searchsorted(oldest_ns, b_ns, "left"),
-        start=_places(shown_ns, a_ns),
-        stop=_places(shown_ns, b_ns),
         outside_ns=before_ns + after_ns,
     )
 
 
-def _shown_ns(counter: Counter) -> Int64s:
-    """The instant whose count a read shows on average."""
-    age_ns = counter.sensor.tick_ns // 2 + counter.sensor.lag_ns
-    return counter.t0_ns + (counter.t1_ns - counter.t0_ns) // 2 - age_ns
-
-
-def _places(reads_ns: Int64s, t_ns: Int64s) -> _Places:
-    index = np.clip(np.searchsorted(reads_ns, t_ns, "right") - 1, 0, len(reads_ns) - 2)
-    distance_ns = np.maximum(reads_ns[index + 1] - reads_ns[index], 1)
-    return _Places(index, np.clip((t_ns - reads_ns[index]) / distance_ns, 0.0, 1.0))
+def _brackets(ages: Ages, reads: _Reads) -> _Brackets:
+    return _Brackets(
+        inner_first=ages.first_since(reads.start),
+        inner_last=reads.inner_last,
+        outer_first=reads.outer_first,
+        outer_last=ages.first_since(reads.stop),
+        start=ages.places(reads.start),
+        stop=ages.places(reads.stop),
+        shown_ns=ages.shown_ns,
+        outside_ns=reads.outside_ns,
+    )
 
 
 def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increase:
@@ -186,7 +190,7 @@ def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increa
     value = np.fmin(np.maximum(windows.sums(estimate * counter.sensor.scale), lower), upper)
     missing_ns = brackets.outside_ns.astype(np.float64)
     if counter.gaps[-1]:
-        gone_ns = np.cumsum(np.where(counter.missing, np.diff(_shown_ns(counter), prepend=0), 0))
+        gone_ns = np.cumsum(np.where(counter.missing, np.diff(brackets.shown_ns, prepend=0), 0))
         missing_ns += brackets.stop.interpolate(gone_ns) - brackets.start.interpolate(gone_ns)
     return Increase(lower, value, upper, windows.sums(missing_ns) / 1e9)
 

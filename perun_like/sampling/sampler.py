@@ -87,9 +87,12 @@ class Sampler:
             ranks.say_ready(self._shared)
 
     def watch(self, process: dict[str, Any]) -> None:
-        """The application has been started, or has ended."""
+        """The application has been started, or has ended: what it used is counted from there, or until there."""
         self._context.watch(process["pid"])
         self._part.write_json(NOTE, {"process": process})
+        for sweeper in self._sweepers.values():
+            if sweeper.reads_energy and not self._rests:
+                sweeper.sync(process.get("stop_ns", process["start_ns"]))
 
     def note(self, content: dict[str, Any]) -> None:
         """Keep something beside the samples."""

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from threading import Event, Thread
 
 from perun_like.sampling.spool import Tail
-from perun_like.sensing.contract import Backend, Context, Reader, Sensor
+from perun_like.sensing.contract import COUNTER, Backend, Context, Reader, Sensor
 from perun_like.units import NS_PER_S
 
 _GO_ON, _REST, _END = "go on", "rest", "end"
+_SHORTEST_NS = 10_000_000  # between sweeps that only wait for an update
 _RAISED_IN_A_ROW = 20  # a backend that does nothing but raise is given up
 
 
@@ -38,6 +39,7 @@ class Sweeper:
         self.failure: str | None = None
         self.first_sweep = Event()
         self._reader: Reader = backend.open(self.sensors, context)
+        self._settling_ns = max(backend.min_period_ns // 2, _SHORTEST_NS)
         # A lock that is held until there is something else to do: waiting for it with a timeout is a sleep that can
         # be cut short, and costs a third of what an Event does.
         self._woken = _thread.allocate_lock()
@@ -53,6 +55,11 @@ class Sweeper:
     def start(self) -> None:
         """Begin; ``first_sweep`` is set once every sensor has been read."""
         self._thread.start()
+
+    @property
+    def reads_energy(self) -> bool:
+        """Whether it reads any counter of energy."""
+        return any(sensor.unit == "J" and sensor.kind == COUNTER for sensor in self.sensors)
 
     def stop(self, stop_ns: int) -> None:
         """End with a sweep late enough to show the counters' values at ``stop_ns``."""
@@ -138,6 +145,12 @@ class Sweeper:
             self.dropped += 1
 
     def _wait_until_settled(self) -> None:
-        """Until a read must show what a counter held at the end: one update and one lag after it."""
+        """Until a read must show what a counter held at the end: one update and one lag after it.
+
+        If that is long it sweeps meanwhile, so that it is seen when the updates come, around the instant that counts.
+        """
         while (left_ns := self._settled_ns - time.monotonic_ns()) > 0:
-            time.sleep(left_ns / NS_PER_S)
+            is_long = left_ns > 1.5 * self._settling_ns
+            time.sleep((self._settling_ns if is_long else left_ns) / NS_PER_S)
+            if is_long:
+                self._sweep()
