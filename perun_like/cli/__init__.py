@@ -34,10 +34,34 @@ def main() -> None:
 
 def _run(sampler: SamplerProcess | None) -> int:
     """Do what the command line says; the exit code."""
+    from perun_like.errors import PerunError
+
+    try:
+        return _profiled(sampler) if sys.argv[1:2] == ["profile"] else _parsed(sampler)
+    except PerunError as error:
+        complain(error)
+        return error.exit_code
+    except OSError as error:  # standard output is full, a directory is gone
+        complain(error)
+        return 1
+
+
+def _profiled(sampler: SamplerProcess | None) -> int:
+    """Run a program without having click loaded, if the command line is plain."""
+    from perun_like.cli import run
+
+    found = run.plain(sys.argv[2:])
+    if found is not None:
+        options, program = found
+        run.run(program, options, sampler)
+    return _parsed(sampler)
+
+
+def _parsed(sampler: SamplerProcess | None) -> int:
+    """Do what click makes of the command line."""
     import click
 
     from perun_like.cli.group import perun_like
-    from perun_like.errors import PerunError
 
     try:
         perun_like.main(standalone_mode=False, obj=sampler)
@@ -46,13 +70,16 @@ def _run(sampler: SamplerProcess | None) -> int:
         return error.exit_code
     except click.exceptions.Abort:
         return 130
-    except PerunError as error:
-        click.echo(f"perun-like: {error}", err=True)
-        return error.exit_code
-    except OSError as error:  # standard output is full, a directory is gone
-        click.echo(f"perun-like: {error}", err=True)
-        return 1
     return 0
+
+
+def complain(error: Exception) -> None:
+    """Say what went wrong, if there is anyone who listens."""
+    try:
+        sys.stderr.write(f"perun-like: {error}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
 
 
 def _early_sampler() -> SamplerProcess | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perun_like import __version__
-from perun_like.analysis.emissions import Assumptions
 from perun_like.config import Settings
 from perun_like.monitoring.application import Application
+
+if TYPE_CHECKING:
+    from perun_like.analysis.emissions import Assumptions
 
 # The only parts of the environment that are stored.
 _SCHEDULER_VARIABLES = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_JOB_PARTITION", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
@@ -32,12 +34,24 @@ def run_metadata(app: Application, config: Settings) -> dict[str, Any]:
     }
 
 
+def check_place(country: str | None) -> None:
+    """Refuse a place that isn't known, before the program has run rather than after.
+
+    Raises:
+        InputError: there is no such country.
+    """
+    if country is not None:
+        assumptions({"country": country})
+
+
 def assumptions(settings: Mapping[str, Any]) -> Assumptions:
     """Place and price from a run's stored settings.
 
     Raises:
         InputError: there is no such country.
     """
+    from perun_like.analysis.emissions import Assumptions  # 5 ms, with a table: not before the application's start
+
     price = settings.get("price")
     return Assumptions(
         country=settings.get("country"),
