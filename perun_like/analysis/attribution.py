@@ -24,6 +24,7 @@ from perun_like.analysis.windows import increases
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
+UNASKED = "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
 METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
 _CPU_BUSY = "host:cpu_busy"
 _CPU_TIME = "processes:cpu_time"
@@ -39,6 +40,20 @@ class Bounds(NamedTuple):
     upper: float
 
 
+class Basis(NamedTuple):
+    """By what the energy of a host is divided.
+
+    Attributes:
+        cpu_s: CPU time of the application.
+        busy_s: CPU time of everything on the host.
+        capacity_s: Logical CPUs times the length of the window.
+    """
+
+    cpu_s: Bounds
+    busy_s: Bounds
+    capacity_s: float
+
+
 class Share(NamedTuple):
     """The application's part of a host's energy and the rest."""
 
@@ -46,21 +61,40 @@ class Share(NamedTuple):
     rest: Metric
 
 
-def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float, gpu: Metric | None = None) -> Share:
+def basis_of(host: Host, processes: Sequence[Process], calls: Sequence[Call] | None = None) -> Basis | str:
+    """By what the energy of a host is divided in a round, or why that isn't known.
+
+    Args:
+        host: The host in this round.
+        processes: The application's processes on it.
+        calls: What they said of the round, if it was measured in place.
+    """
+    capacity_s = (host.logical_cpus or 0) * host.duration_s
+    if calls is None:
+        cpu_s, unknown = application_seconds(host, processes), "the application's CPU time is not known"
+    else:
+        cpu_s, unknown = in_place_seconds(host, calls, len(processes)), UNASKED
+    if cpu_s is None:
+        return unknown
+    if not capacity_s:
+        return "the number of CPUs is not known" if host.duration_s > 0 else NO_TIME
+    # Without the host's CPU time all that is known is that it lies between the application's and the capacity.
+    return Basis(cpu_s, busy_seconds(host) or Bounds(cpu_s.value, cpu_s.value, capacity_s), capacity_s)
+
+
+def share_of(energy: Metric, basis: Basis | str, gpu: Metric | None = None) -> Share:
     """Divide a host's energy between the application and all else.
 
     Args:
         energy: Of the host's devices.
-        cpu_s: CPU time of the application.
-        busy_s: CPU time of everything on the host.
-        capacity_s: Logical CPUs times the length of the window.
+        basis: By what it is divided, or why that isn't known.
         gpu: The part of ``energy`` that is of GPUs which the application can see.
     """
-    if energy.value is None or capacity_s <= 0:
-        reason = energy.reason or NO_TIME
+    if energy.value is None or isinstance(basis, str):
+        reason = energy.reason or NO_TIME if energy.value is None else str(basis)
         return Share(*(Metric.absent("J", reason, scope) for scope in (Scope.APPLICATION, Scope.HOST)))
-    low, middle, high = _fractions(cpu_s, busy_s, capacity_s)
-    whole = _known(gpu)
+    low, middle, high = fractions(basis)
+    whole = gpu_energy(gpu)
     divided = energy.value - whole.value
     rest = divided - divided * middle
     value = energy.value - rest
@@ -72,19 +106,21 @@ def share_of(energy: Metric, cpu_s: Bounds, busy_s: Bounds, capacity_s: float, g
     known = most is not None
     method = f"{METHOD}; GPUs it can see are counted whole" if whole.value else METHOD
     return Share(
-        _part(energy, shared, known, Scope.APPLICATION, method),
-        _part(energy, others, known, Scope.HOST, "idle and others: the host's energy without the application's share"),
+        part_of(energy, shared, known, Scope.APPLICATION, method),
+        part_of(
+            energy, others, known, Scope.HOST, "idle and others: the host's energy without the application's share"
+        ),
     )
 
 
-def _known(gpu: Metric | None) -> Bounds:
+def gpu_energy(gpu: Metric | None) -> Bounds:
     """The energy of GPUs; nothing where none was read."""
     if gpu is None or gpu.value is None:
         return Bounds(0.0, 0.0, 0.0)
     return Bounds(gpu.lower or 0.0, gpu.value, gpu.value if gpu.upper is None else gpu.upper)
 
 
-def _part(energy: Metric, bounds: Bounds, bounded: bool, scope: Scope, method: str) -> Metric:
+def part_of(energy: Metric, bounds: Bounds, bounded: bool, scope: Scope, method: str) -> Metric:
     """A part of an energy; what the whole lacks, the part lacks too."""
     return Metric(
         value=bounds.value,
@@ -99,8 +135,9 @@ def _part(energy: Metric, bounds: Bounds, bounded: bool, scope: Scope, method: s
     )
 
 
-def _fractions(cpu_s: Bounds, busy_s: Bounds, capacity_s: float) -> Bounds:
+def fractions(basis: Basis) -> Bounds:
     """The share as a factor. CPU time counts in whole ticks, so it is first made to fit: cpu <= busy <= capacity."""
+    cpu_s, busy_s, capacity_s = basis
     low = min(cpu_s.lower / capacity_s, 1.0)
     high = _ratio(cpu_s.upper, max(busy_s.lower, cpu_s.upper))
     busy = min(max(busy_s.value, cpu_s.value), capacity_s)

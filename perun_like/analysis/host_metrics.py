@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from perun_like.analysis import attribution, gauges
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.memory import in_place_peak, memory_peak
-from perun_like.analysis.rounds import Call
+from perun_like.analysis.rounds import Round
 from perun_like.analysis.totals import NO_TIME, counted, exact, per_second, total
 from perun_like.analysis.windows import Increase, Windows, increases
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
-from perun_like.model.recording import Process
 from perun_like.sensing.contract import COUNTER, GAUGE, Sensor
 from perun_like.sensing.overlap import is_energy
 
@@ -31,21 +30,21 @@ _SUFFIXES = {"s": "_s", "B": "_b", "J": "_j", "W": "_w", "Hz": "_hz", "%": "_per
 def host_metrics(
     host: Host,
     sensors: Mapping[str, Mapping[str, Metric]],
-    processes: Sequence[Process],
-    calls: Sequence[Call] | None = None,
+    of: Round,
+    basis: attribution.Basis | str,
 ) -> dict[str, Metric]:
     """Metrics of a host.
 
     Args:
         host: The host.
         sensors: Metrics of its sensors, as :func:`sensor_metrics` gives them.
-        processes: The application's processes on it.
-        calls: What they said of the round, if it was measured in place.
+        of: The round, what was of it on this host.
+        basis: By what its energy is divided.
     """
     added = {id_: sensors[id_]["energy_j"] for id_ in host.split.added if id_ in sensors}
     energy = total_energy(host, added)
     groups = {f"{group}_energy_j": total_energy(host, added, group) for group in ("cpu", "dram", "gpu")}
-    share, rest = _shares(host, energy, groups["gpu_energy_j"], _application_seconds(host, processes, calls))
+    share, rest = attribution.share_of(energy, basis, groups["gpu_energy_j"])
     return {
         "runtime_s": exact(host.duration_s, "s", Scope.APPLICATION),
         "energy_j": energy,
@@ -55,7 +54,7 @@ def host_metrics(
         "energy_rest_j": rest,
         "cpu_util_percent": _cpu_util(host),
         "gpu_util_percent": _gpu(host, "%"),
-        "memory_peak_b": _memory_peak(host, processes, calls),
+        "memory_peak_b": _memory_peak(host, of),
         "gpu_memory_peak_b": _gpu(host, "B"),
         **{name: _traffic(host, sensors, name) for name in TRAFFIC},
         "overhead_cpu_s": _own_cost(host, "cpu_s", "s"),
@@ -186,30 +185,10 @@ def _sensor_node(host: Host, sensor: Sensor, metrics: dict[str, Metric]) -> Data
     )
 
 
-def _application_seconds(
-    host: Host, processes: Sequence[Process], calls: Sequence[Call] | None
-) -> attribution.Bounds | str:
-    """CPU time of the application, or why it isn't known."""
-    if calls is None:
-        return attribution.application_seconds(host, processes) or "the application's CPU time is not known"
-    told = attribution.in_place_seconds(host, calls, len(processes))
-    return told or "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
-
-
-def _memory_peak(host: Host, processes: Sequence[Process], calls: Sequence[Call] | None) -> Metric:
-    return memory_peak(host, processes) if calls is None else in_place_peak(host, calls, len(processes))
-
-
-def _shares(host: Host, energy: Metric, gpu: Metric, cpu_s: attribution.Bounds | str) -> attribution.Share:
-    capacity_s = (host.logical_cpus or 0) * host.duration_s
-    if energy.value is not None and (isinstance(cpu_s, str) or not capacity_s):
-        reason = cpu_s if isinstance(cpu_s, str) else "the number of CPUs is not known"
-        return attribution.Share(Metric.absent("J", reason, Scope.APPLICATION), Metric.absent("J", reason, Scope.HOST))
-    if isinstance(cpu_s, str):  # there is nothing to divide
-        cpu_s = attribution.Bounds(0.0, 0.0, 0.0)
-    # Without the host's CPU time all that is known is that it lies between the application's and the capacity.
-    busy_s = attribution.busy_seconds(host) or attribution.Bounds(cpu_s.value, cpu_s.value, capacity_s)
-    return attribution.share_of(energy, cpu_s, busy_s, capacity_s, gpu)
+def _memory_peak(host: Host, of: Round) -> Metric:
+    if of.calls is None:
+        return memory_peak(host, of.processes)
+    return in_place_peak(host, of.calls, len(of.processes))
 
 
 def _cpu_util(host: Host) -> Metric:

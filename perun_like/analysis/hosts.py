@@ -34,6 +34,7 @@ class Host:
         rounds: How many there are.
         whole: Whether the application began and ended with the round: what it has used in all, it has used in there.
         until_ns: When the next round begins, which later sweeps may be of; None if none does.
+        alone: Whether it is the run's only host.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Host:
     rounds: int = 1
     whole: bool = True
     until_ns: int | None = None
+    alone: bool = True
 
     @property
     def recording(self) -> HostRecording:
@@ -65,6 +67,24 @@ class Host:
         """Logical CPUs, if known."""
         count = self.recording.host.get("logical_cpus")
         return int(count) if count else None
+
+    @property
+    def identity(self) -> str:
+        """Its boot id, by which processes name it; empty if unknown."""
+        return str(self.recording.host.get("boot_id") or "")
+
+    @property
+    def marked_ranks(self) -> set[int]:
+        """Ranks that left marks on it."""
+        marks = {calls.rank for calls in self.recording.regions}
+        return marks | {rounds.rank for rounds in self.recording.rounds}
+
+    @property
+    def clock_step_s(self) -> float | None:
+        """By how much its real time moved against CLOCK_MONOTONIC while it was recorded; None if unknown."""
+        clocks = [entry for entry in self.recording.host.get("clocks") or [] if entry]
+        ahead_ns = [int(entry["monotonic_ns"]) - int(entry["realtime_ns"]) for entry in clocks]
+        return abs(ahead_ns[-1] - ahead_ns[0]) / 1e9 if len(ahead_ns) > 1 else None
 
     @property
     def slept_s(self) -> float:
@@ -117,7 +137,10 @@ def hosts_of(recording: Recording) -> list[Host]:
     for number, part in enumerate(recording.hosts):
         identity = part.host.get("boot_id") or part.host.get("hostname") or f"#{number}"
         parts.setdefault(str(identity), []).append(part)
-    hosts = [_host(recording, of_machine, number) for number, of_machine in enumerate(parts.values())]
+    hosts = [
+        replace(_host(recording, of_machine, number), alone=len(parts) == 1)
+        for number, of_machine in enumerate(parts.values())
+    ]
     names = [host.name for host in hosts]
     return [
         host if host.name not in names[:number] else replace(host, name=f"{host.name} #{number}")

@@ -19,8 +19,9 @@ def memory_peak(host: Host, processes: Sequence[Process]) -> Metric:
     """Largest resident memory of the application's processes on a host, together, in bytes.
 
     The kernel remembers the peak of each single process to the page, but not when it was: the peak of their sum
-    is at least that of the largest one and at least any sampled sum. Nothing bounds it from above once there is more
-    than one process: children come and go between two samples.
+    is at least that of the largest one and at least any sampled sum. It is at most the sum of the ranks' peaks if no
+    other process was seen beside them. Once there are others, nothing bounds it from above: they come and go between
+    two samples.
     """
     single = max((own for own in map(_own_peak, processes) if own is not None), default=None)
     sampled = _largest(host, _RSS)
@@ -30,7 +31,49 @@ def memory_peak(host: Host, processes: Sequence[Process]) -> Metric:
     value = max(known)
     if len(processes) == 1 and _largest(host, COUNT) == 1:
         return _metric(value, _above(value, processes[0].max_rss_b), _ALONE)
+    if len(processes) > 1:
+        return _of_several(host, processes, value, sampled)
     return _metric(value, None, _METHOD if sampled is not None else "largest process; too short to be sampled")
+
+
+def _of_several(host: Host, processes: Sequence[Process], least: int, sampled: int | None) -> Metric:
+    """The peak of several ranks' sum: what was sampled of it, else the sum of their peaks."""
+    own = [process.max_rss_b for process in processes if process.max_rss_b is not None]
+    most = sum(own) if len(own) == len(processes) else None
+    if sampled is not None:
+        alone = _largest(host, COUNT) == len(processes)
+        return _metric(least, _above(least, most) if alone else None, _METHOD)
+    if most is None:
+        return _metric(least, None, "largest process; too short to be sampled")
+    value = max(most, least)
+    text = "sum of the ranks' peaks, which needn't coincide; too short to be sampled"
+    return Metric(value, "B", least, None, Provenance.MEASURED, Scope.APPLICATION, method=text)
+
+
+def rank_peak(host: Host | None, processes: Sequence[Process], on_host: int) -> Metric:
+    """Largest resident memory of a rank, in bytes: that of its largest process.
+
+    Args:
+        host: Its host in this round, if that was recorded.
+        processes: The rank's.
+        on_host: How many processes of ranks there were on the host: if no more were seen, this is exact.
+    """
+    own = [peak for peak in map(_own_peak, processes) if peak is not None]
+    if not own:
+        return _unresolved(processes)
+    alone = host is not None and len(processes) == 1 and _largest(host, COUNT) == on_host
+    return _metric(max(own), max(own) if alone else None, _ALONE if alone else "its largest process")
+
+
+def call_peak(host: Host, call: Call, on_host: int) -> Metric:
+    """Largest resident memory of a rank's process in a round that it measured in place, in bytes."""
+    peak_b, alone = call.peak_after_b, were_alone(host, on_host)
+    if peak_b is not None and _has_risen(call):
+        return _metric(peak_b, peak_b if alone else None, _ALONE if alone else "its largest process")
+    if peak_b is None or not alone:
+        return Metric.absent("B", "a rank's own memory is only known where a round raises its peak", Scope.APPLICATION)
+    reason = f"the round raised no peak; the rank used at most {peak_b / 2**20:.0f} MiB"
+    return Metric(None, "B", None, peak_b, Provenance.MISSING, Scope.APPLICATION, reason=reason)
 
 
 def in_place_peak(host: Host, calls: Sequence[Call], processes: int) -> Metric:

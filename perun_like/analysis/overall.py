@@ -33,11 +33,14 @@ class _Energy(NamedTuple):
     whole: Metric
 
 
-def over_all(hosts: Sequence[Host], windows: Windows, assumptions: Assumptions) -> dict[str, Metric]:
+Part = tuple[Host, Windows]  # a host and when it was in each round, on the first host's clock
+
+
+def over_all(parts: Sequence[Part], windows: Windows, assumptions: Assumptions) -> dict[str, Metric]:
     """Metrics of a run of several rounds, as means over all of them; without energy where none has any.
 
     Args:
-        hosts: The hosts, with all that was read on them.
+        parts: The hosts, with all that was read on them, and the time of their own ranks in each round.
         windows: The rounds, each an owner, on the first host's clock.
         assumptions: Place, PUE and price of the electricity.
     """
@@ -45,11 +48,11 @@ def over_all(hosts: Sequence[Host], windows: Windows, assumptions: Assumptions) 
     method = f"mean of {windows.owners:,} rounds"
     times = spread(duration_s.tolist())
     metrics = {"runtime_s": times.of(_plain(times.mean, times.mean, times.mean, "s", method, Scope.APPLICATION))}
-    has, found = _known(hosts, windows)
+    has, found = _known(parts, windows.owners)
     if not has.any():
         return metrics
-    energy = _energy(hosts, windows, found, has)
-    joules = _joules(hosts, windows, energy, _why(has, method, energy.whole))
+    energy = _energy(parts, found, has)
+    joules = _joules(parts, windows, energy, _why(has, method, energy.whole))
     metrics["energy_j"] = joules
     metrics["power_w"] = _watts(energy, duration_s[has], joules)
     # Both grow with the energy as they would for a single round.
@@ -63,11 +66,11 @@ def _plain(lower: float, value: float, upper: float, unit: str, method: str, sco
     return Metric(value, unit, lower, upper, Provenance.MEASURED, scope, method=method)
 
 
-def _known(hosts: Sequence[Host], windows: Windows) -> tuple[Bools, list[Found]]:
+def _known(parts: Sequence[Part], rounds: int) -> tuple[Bools, list[Found]]:
     """In which rounds any energy is known, and what the added sensors of each host counted."""
-    has = np.zeros(windows.owners, np.bool_)
+    has = np.zeros(rounds, np.bool_)
     found: list[Found] = []
-    for host in hosts:
+    for host, windows in parts:
         added = [sensor for sensor in energy_sensors(host) if sensor.id in host.split.added]
         found.append(energies(host, added, windows.later(host.shift_ns)))
         for increase in found[-1].values():
@@ -75,22 +78,23 @@ def _known(hosts: Sequence[Host], windows: Windows) -> tuple[Bools, list[Found]]
     return has, found
 
 
-def _energy(hosts: Sequence[Host], windows: Windows, found: Sequence[Found], has: Bools) -> _Energy:
+def _energy(parts: Sequence[Part], found: Sequence[Found], has: Bools) -> _Energy:
     """The sum over all sensors, as :func:`total` makes it of each round."""
-    duration_s = windows.duration_s[has]
-    sums = [np.zeros(len(duration_s)) for _ in range(3)]
+    sums = [np.zeros(int(has.sum())) for _ in range(3)]
     wholes: dict[str, Metric] = {}
-    for host, increases in zip(hosts, found, strict=True):
+    for (host, windows), increases in zip(parts, found, strict=True):
+        duration_s = windows.duration_s[has]
         sensors = {sensor.id: sensor for sensor in host.sensors}
-        parts: dict[str, Metric] = {}
+        of_sensors: dict[str, Metric] = {}
         for id_, increase in increases.items():
             known = increase.missing_s[has] < duration_s
             columns = [np.where(known, column[has], 0.0) for column in increase[:2]]
-            columns.append(np.where(known & (increase.missing_s[has] == 0), increase.upper[has], np.nan))
+            unbounded = np.where(duration_s > 0, np.nan, 0.0)  # without a part in the round it used nothing for it
+            columns.append(np.where(known & (increase.missing_s[has] == 0), increase.upper[has], unbounded))
             sums = [a + b for a, b in zip(sums, columns, strict=True)]
             mean = Increase(*(np.array([column.mean()]) for column in (*columns, increase.missing_s[has])))
-            parts[id_] = sensor_energy(sensors[id_], mean, 0, float(duration_s.mean()))
-        wholes[host.name] = total_energy(host, parts)
+            of_sensors[id_] = sensor_energy(sensors[id_], mean, 0, float(duration_s.mean()))
+        wholes[host.name] = total_energy(host, of_sensors)
     whole = next(iter(wholes.values())) if len(wholes) == 1 else total(wholes, "J", "")
     lower, value, upper = sums
     return _Energy(lower, value, upper, whole)
@@ -109,10 +113,10 @@ def _why(has: Bools, method: str, whole: Metric) -> _Words:
     )
 
 
-def _joules(hosts: Sequence[Host], windows: Windows, energy: _Energy, words: _Words) -> Metric:
+def _joules(parts: Sequence[Part], windows: Windows, energy: _Energy, words: _Words) -> Metric:
     mean = spread(energy.value.tolist())
     lower, upper = float(energy.lower.mean()), float(energy.upper.mean())
-    together = _together(hosts, windows) if mean.n == windows.owners else None
+    together = _together(parts, windows) if mean.n == windows.owners else None
     if together is not None and together.lower is not None and together.upper is not None:
         # Hard bounds are as wide for short rounds as for long ones: those of all rounds together are much closer.
         lower = max(lower, together.lower / mean.n)
@@ -137,14 +141,20 @@ def _metric(whole: Metric, mean: Spread, bounds: tuple[float, float], unit: str,
     )
 
 
-def _together(hosts: Sequence[Host], windows: Windows) -> Metric | None:
+def _together(parts: Sequence[Part], windows: Windows) -> Metric | None:
     """Energy of all rounds as one; None if they overlap."""
-    joined = union(np.zeros(len(windows.a_ns), np.int64), windows.a_ns, windows.b_ns, 1)
+    joined = _joined(windows)
     if int(np.sum(windows.b_ns - windows.a_ns)) > int(np.sum(joined.b_ns - joined.a_ns)):
         return None
-    joined = Windows.joined(joined.a_ns, joined.b_ns)
-    _, found = _known(hosts, joined)
-    return _energy(hosts, joined, found, np.ones(1, np.bool_)).whole
+    as_one = [(host, _joined(own)) for host, own in parts if len(own.a_ns)]
+    _, found = _known(as_one, 1)
+    return _energy(as_one, found, np.ones(1, np.bool_)).whole
+
+
+def _joined(windows: Windows) -> Windows:
+    """The time of all rounds as windows of one owner."""
+    joined = union(np.zeros(len(windows.a_ns), np.int64), windows.a_ns, windows.b_ns, 1)
+    return Windows.joined(joined.a_ns, joined.b_ns)
 
 
 def _watts(energy: _Energy, duration_s: Floats, joules: Metric) -> Metric:

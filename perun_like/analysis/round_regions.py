@@ -26,11 +26,13 @@ def regions_in(host: Host, of: Round) -> list[Region]:
 
     Args:
         host: The host in this round.
-        of: The round.
+        of: The round, what was of it on this host.
     """
     roots = [process.pid for process in of.processes]
     if of.calls is None:
-        return regions_of(host, roots, None if of.rounds == 1 else _started(host))
+        recorded = host.recording.regions if of.rounds == 1 else _started(host)
+        ends_ns = {process.pid: process.stop_ns + host.shift_ns for process in of.processes}
+        return regions_of(host, roots, [_ended(calls, ends_ns.get(calls.pid)) for calls in recorded])
     if of.rounds == 1:
         return regions_of(host, roots, in_place=True)
     touching = [_touching(calls, host.window_ns) for calls in host.recording.regions]
@@ -45,6 +47,13 @@ def _started(host: Host) -> list[RegionCalls]:
     a_ns, until_ns = host.window_ns[0], host.until_ns
     firsts = [(calls, int(calls.start_ns.min())) for calls in host.recording.regions if len(calls.start_ns)]
     return [calls for calls, first_ns in firsts if a_ns <= first_ns and (until_ns is None or first_ns < until_ns)]
+
+
+def _ended(calls: RegionCalls, end_ns: int | None) -> RegionCalls:
+    """Calls of a process that may have ended before others did: those left open end with it."""
+    if end_ns is None or not (calls.stop_ns > end_ns).any():
+        return calls
+    return replace(calls, stop_ns=np.minimum(calls.stop_ns, end_ns))
 
 
 def _touching(calls: RegionCalls, window_ns: tuple[int, int]) -> RegionCalls:

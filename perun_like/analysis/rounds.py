@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,11 +18,13 @@ class Call(NamedTuple):
     """What a process said of itself in a round that was measured in place.
 
     Attributes:
+        runtime_s: Time in the round.
         cpu_s: CPU time of the process and of children it waited for, during the round; None if it wasn't asked.
         peak_before_b, peak_after_b: High-water mark of its resident set at the start and the end; None likewise.
     """
 
     rank: int
+    runtime_s: float
     cpu_s: float | None
     peak_before_b: int | None
     peak_after_b: int | None
@@ -31,10 +33,10 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a run.
+    """One round of a run, or what was of it on one host.
 
     Attributes:
-        windows: When it was, on the first host's clock.
+        windows: When it was, on the first host's clock; none if a host has no part in it.
         processes: Of the application: those that it was, or those that measured a part of themselves.
         calls: What the latter said of it; None if the round is processes from beginning to end.
         rounds: How many there are.
@@ -49,7 +51,7 @@ class Round:
     until_ns: int | None = None
 
     def on(self, host: Host) -> Host:
-        """A host in this round."""
+        """The host that this is of, or the only one, in this round."""
         whole = self.rounds == 1 and self.calls is None and not any(process.in_place for process in self.processes)
         until_ns = None if self.until_ns is None else self.until_ns + host.shift_ns
         windows = self.windows.later(host.shift_ns)
@@ -74,24 +76,33 @@ class Round:
 
 
 class Timeline(NamedTuple):
-    """All rounds of a run.
+    """All rounds of a run, or what was of them on one host.
 
     Attributes:
         windows: Theirs: each round is an owner, on the first host's clock.
         processes: Of each round, if rounds are processes; of all of them together, if they were measured in place.
         ranks: What was measured in place, of each rank; empty if rounds are processes.
+        in_place: Whether rounds were measured in place.
         lost: Further rounds, of which nothing is known.
+        hosts: Where there are several, what was on each, by its name: rounds last from the first of its own ranks'
+            beginnings to the last of their ends, as it is not sampled any longer.
     """
 
     windows: Windows
     processes: Sequence[tuple[Process, ...]]
-    ranks: Sequence[_Rank] = ()
+    ranks: Sequence[RankRounds] = ()
+    in_place: bool = False
     lost: int = 0
+    hosts: Mapping[str, Timeline] = {}
+
+    def on(self, host: Host) -> Timeline:
+        """What was on a host."""
+        return self.hosts.get(host.name, self)
 
     @property
     def failed(self) -> int:
         """How many rounds failed."""
-        if not self.ranks:
+        if not self.in_place:
             return sum(self.round(number).failed for number in range(self.windows.owners))
         failed = np.zeros(self.windows.owners, np.bool_)
         for rank in self.ranks:
@@ -101,15 +112,15 @@ class Timeline(NamedTuple):
     def round(self, number: int) -> Round:
         """One of them."""
         rounds, windows = self.windows.owners, self.windows.of(number)
-        if self.ranks:
+        if self.in_place:
             calls = tuple(rank.call(number) for rank in self.ranks if number < len(rank.failed))
             return Round(number, windows, self.processes[0], calls, rounds)
-        later = self.windows.a_ns[number + 1 : number + 2]
-        return Round(number, windows, self.processes[number], None, rounds, int(later[0]) if len(later) else None)
+        later = [int(a_ns) for a_ns in self.windows.of(number + 1).a_ns] if number + 1 < rounds else []
+        return Round(number, windows, self.processes[number], None, rounds, later[0] if later else None)
 
 
-class _Rank(NamedTuple):
-    """What was measured in place on a rank: the interval's round, and what is known of each round."""
+class RankRounds(NamedTuple):
+    """What was measured in place on a rank: the interval's round, ascending, and what is known of each round."""
 
     rank: int
     round: Int64s
@@ -126,8 +137,10 @@ class _Rank(NamedTuple):
         cpu_ns, before_b, after_b = (
             int(column[number]) for column in (self.cpu_ns, self.peak_before_b, self.peak_after_b)
         )
+        first, behind = np.searchsorted(self.round, [number, number + 1])
         return Call(
             rank=self.rank,
+            runtime_s=int(np.sum(self.stop_ns[first:behind] - self.start_ns[first:behind])) / 1e9,
             cpu_s=None if cpu_ns < 0 else cpu_ns / 1e9,
             peak_before_b=None if before_b < 0 else before_b,
             peak_after_b=None if after_b < 0 else after_b,
@@ -143,32 +156,75 @@ def timeline_of(recording: Recording, hosts: Sequence[Host]) -> Timeline:
         hosts: Its hosts.
     """
     marked = [(rounds, host.shift_ns) for host in hosts for rounds in host.recording.rounds if len(rounds.cpu_ns)]
-    if marked:
-        return _in_place(recording, marked)
+    whole = _in_place(recording, marked) if marked else _of_programs(recording)
+    return whole if len(hosts) < 2 else whole._replace(hosts=_on_hosts(whole, hosts))
+
+
+def _of_programs(recording: Recording) -> Timeline:
+    """Round k is the processes that say so."""
     numbers = sorted({process.round for process in recording.processes})
     if len(numbers) < 2:
         return Timeline(Windows.one(*recording.window_ns), [recording.processes])
-    each = [tuple(p for p in recording.processes if p.round == number) for number in numbers]
-    starts = np.array([min(process.start_ns for process in those) for those in each], np.int64)
-    stops = np.array([max(process.stop_ns for process in those) for those in each], np.int64)
-    return Timeline(Windows.each(starts, stops), each)
+    each: dict[int, list[Process]] = {number: [] for number in numbers}
+    for process in recording.processes:
+        each[process.round].append(process)
+    hulls = [_hull(those) for those in each.values()]
+    windows = Windows.each(*(np.array(column, np.int64) for column in zip(*hulls, strict=True)))
+    return Timeline(windows, [tuple(those) for those in each.values()])
+
+
+def _hull(processes: Sequence[Process]) -> tuple[int, int]:
+    return min(process.start_ns for process in processes), max(process.stop_ns for process in processes)
+
+
+def _on_hosts(whole: Timeline, hosts: Sequence[Host]) -> dict[str, Timeline]:
+    """Each host's part, by its name. Processes were where they say, else where their rank left marks."""
+    named = {host.identity: host.name for host in hosts}
+    marked = {rank: host.name for host in hosts for rank in host.marked_ranks}
+    processes: dict[str, list[list[Process]]] = {host.name: [[] for _ in whole.processes] for host in hosts}
+    ranks: dict[str, list[RankRounds]] = {host.name: [] for host in hosts}
+    for number, those in enumerate(whole.processes):
+        for process in those:
+            place = named.get(process.host) if process.host else marked.get(process.rank)
+            if place is not None:
+                processes[place][number].append(process)
+    for rank in whole.ranks:
+        ranks[marked[rank.rank]].append(rank)
+    return {name: _part(whole, [tuple(each) for each in processes[name]], ranks[name]) for name in processes}
+
+
+def _part(whole: Timeline, processes: Sequence[tuple[Process, ...]], ranks: Sequence[RankRounds]) -> Timeline:
+    """A host's part of a run. One of which no process or mark is known is thought to be of all of it."""
+    windows = whole.windows
+    if ranks or (whole.in_place and any(processes)):  # of those that only measured something else there is nothing
+        windows = _together(ranks, windows.owners)
+    elif any(processes):
+        owner = np.array([number for number, those in enumerate(processes) if those], np.int64)
+        hulls = np.array([_hull(those) for those in processes if those], np.int64)
+        windows = Windows(hulls[:, 0], hulls[:, 1], owner, windows.owners)
+    return whole._replace(windows=windows, processes=processes, ranks=ranks)
+
+
+def _together(ranks: Sequence[RankRounds], rounds: int) -> Windows:
+    """From when one of the ranks begins a round to when none is in it any more."""
+    none = np.empty(0, np.int64)
+    columns = [[none, *(getattr(rank, name) for rank in ranks)] for name in ("round", "start_ns", "stop_ns")]
+    owner, start_ns, stop_ns = map(np.concatenate, columns)
+    return union(owner, start_ns, stop_ns, rounds)
 
 
 def _in_place(recording: Recording, marked: Sequence[tuple[Rounds, int]]) -> Timeline:
-    """Round k of the run is the k-th of each rank, from when one of them begins to when none is in it any more."""
+    """Round k of the run is the k-th of each rank."""
     numbers = sorted({rounds.rank for rounds, _ in marked})
     ranks = [_rank([(rounds, shift) for rounds, shift in marked if rounds.rank == number]) for number in numbers]
     most = max(len(rank.failed) for rank in ranks)
-    round_, start_ns, stop_ns = (
-        np.concatenate([getattr(rank, name) for rank in ranks]) for name in ("round", "start_ns", "stop_ns")
-    )
-    windows = union(round_, start_ns, stop_ns, most)
+    windows = _together(ranks, most)
     processes = tuple(process for process in recording.processes if process.in_place) or recording.processes
     total = max(len(rank.failed) + rank.lost for rank in ranks)
-    return Timeline(windows, [processes], ranks, total - most)
+    return Timeline(windows, [processes], ranks, in_place=True, lost=total - most)
 
 
-def _rank(parts: Sequence[tuple[Rounds, int]]) -> _Rank:
+def _rank(parts: Sequence[tuple[Rounds, int]]) -> RankRounds:
     """The rounds of a rank's processes in one order, that of their beginnings; times on the first host's clock."""
     sizes = [len(rounds.cpu_ns) for rounds, _ in parts]
     before = np.cumsum([0, *sizes])
@@ -182,13 +238,17 @@ def _rank(parts: Sequence[tuple[Rounds, int]]) -> _Rank:
         order = np.argsort(start_ns[np.searchsorted(index, order)], kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
+    round_ = place[index]
+    if len(parts) > 1:
+        by_round = np.argsort(round_, kind="stable")
+        round_, start_ns, stop_ns = round_[by_round], start_ns[by_round], stop_ns[by_round]
 
     def column(name: str) -> Int64s:
         return np.asarray(np.concatenate([getattr(rounds, name) for rounds, _ in parts])[order])
 
-    return _Rank(
+    return RankRounds(
         rank=parts[0][0].rank,
-        round=place[index],
+        round=round_,
         start_ns=start_ns,
         stop_ns=stop_ns,
         cpu_ns=column("cpu_ns"),

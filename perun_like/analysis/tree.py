@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from perun_like.analysis.emissions import Assumptions, co2e, cost, intensity
+from perun_like.analysis.attribution import basis_of
+from perun_like.analysis.balance import balance_of
+from perun_like.analysis.emissions import Assumptions, co2e, cost
+from perun_like.analysis.facts import is_job, lacking, rounds_metadata, run_metadata
 from perun_like.analysis.host_metrics import amounts_of, device_groups, host_metrics, own_cost, sensor_metrics
 from perun_like.analysis.hosts import Host, hosts_of
 from perun_like.analysis.intervals import of_first
 from perun_like.analysis.overall import over_all
+from perun_like.analysis.ranks import ranks_elsewhere, ranks_on
 from perun_like.analysis.round_regions import lost_calls, mean_regions, regions_in
 from perun_like.analysis.rounds import Round, Timeline, timeline_of
 from perun_like.analysis.statistics import mean_of
 from perun_like.analysis.totals import exact, per_second, scaled, total
 from perun_like.analysis.windows import Increase
-from perun_like.model.node import DataNode, Metric, NodeType, Scope
-from perun_like.model.recording import Process, Recording
-from perun_like.sensing.overlap import is_energy
+from perun_like.model.node import DataNode, Metric, NodeType, Rank, Scope
+from perun_like.model.recording import Recording
 
 MOST_RUNS = 100  # rounds with a node of their own: of a server with 20 sensors each takes 3 ms and 17 kB
 _NO_HOST = "no host was recorded"
@@ -31,6 +33,7 @@ _UNITS = {
     "gpu_memory_peak_b": "B", "disk_read_b": "B", "disk_write_b": "B", "net_recv_b": "B", "net_sent_b": "B",
     "overhead_cpu_s": "s", "missed_ticks": "1",
 }  # fmt: skip
+_FEWEST_RUNS = 2  # of many hosts
 _OWN = ("overhead_cpu_s", "missed_ticks")  # of the sampler, which reads through all rounds
 
 
@@ -47,71 +50,114 @@ def analyse(recording: Recording, assumptions: Assumptions) -> DataNode:
     """
     hosts = hosts_of(recording)
     timeline = timeline_of(recording, hosts)
-    rounds = timeline.windows.owners
-    first = of_first(timeline.windows, MOST_RUNS)
-    amounts = [amounts_of(host, first.later(host.shift_ns)) for host in hosts]
-    runs = [_run(recording, hosts, amounts, timeline.round(k), assumptions) for k in range(first.owners)]
-    several = DataNode(recording.run_id, NodeType.MULTI_RUN, nodes=runs, metadata=_rounds_metadata(recording, timeline))
+    rounds, most = timeline.windows.owners, _most_runs(len(hosts))
+    parts = [_Part.of(host, timeline.on(host), most) for host in hosts]
+    runs = [_run(recording, parts, timeline.round(k), assumptions) for k in range(min(rounds, most))]
+    several = DataNode(recording.run_id, NodeType.MULTI_RUN, nodes=runs, metadata=rounds_metadata(recording, timeline))
     if rounds == 1:
         several.metrics = _over_one_round(runs[0].metrics)
     else:
-        whose = f"{rounds} rounds" if rounds <= MOST_RUNS else f"the first {MOST_RUNS} of {rounds:,} rounds"
-        several.metrics = _over_rounds(hosts, timeline, runs, whose, assumptions)
-        several.regions = mean_regions(
-            [run.regions for run in runs], lost_calls(hosts) if timeline.ranks else {}, whose
-        )
+        whose = f"{rounds} rounds" if rounds <= most else f"the first {most} of {rounds:,} rounds"
+        several.metrics = _over_rounds(recording, parts, timeline, runs, whose, assumptions)
+        lost = lost_calls(hosts) if timeline.ranks else {}
+        several.regions = mean_regions([run.regions for run in runs], lost, whose)
+        several.balance = balance_of(several.regions) if is_job(recording) else []
     return DataNode(recording.name, NodeType.APP, dict(several.metrics), [several])
 
 
-def _run(
-    recording: Recording,
-    hosts: Sequence[Host],
-    amounts: Sequence[Mapping[str, Increase]],
-    of: Round,
-    assumptions: Assumptions,
-) -> DataNode:
-    """A round; ``amounts`` are those of all rounds on each host."""
-    parts = [of.on(host) for host in hosts]
-    nodes = [_node(part, each, of, alone=len(hosts) == 1) for part, each in zip(parts, amounts, strict=True)]
-    return DataNode(
-        id=str(of.number),
-        type=NodeType.RUN,
-        metrics=_run_metrics(of.duration_s, nodes, assumptions),
-        nodes=nodes,
-        metadata=_run_metadata(recording, of, assumptions),
-        regions=[region for part in parts for region in regions_in(part, of)],
-    )
+def _most_runs(hosts: int) -> int:
+    return MOST_RUNS if hosts < 2 else max(MOST_RUNS // hosts, _FEWEST_RUNS)
 
 
-def _node(host: Host, amounts: Mapping[str, Increase], of: Round, *, alone: bool) -> DataNode:
+class _Part(NamedTuple):
+    """A host, when its own ranks were in each round, and what its counters counted in those with a node."""
+
+    host: Host
+    timeline: Timeline
+    amounts: Mapping[str, Increase]
+
+    @classmethod
+    def of(cls, host: Host, timeline: Timeline, most: int) -> _Part:
+        return cls(host, timeline, amounts_of(host, of_first(timeline.windows, most).later(host.shift_ns)))
+
+
+def _run(recording: Recording, parts: Sequence[_Part], of: Round, assumptions: Assumptions) -> DataNode:
+    """A round."""
+    run = DataNode(str(of.number), NodeType.RUN, metadata=run_metadata(recording, of, assumptions))
+    job = is_job(recording)
+    for part in parts:
+        own = part.timeline.round(of.number)
+        if not len(own.windows.a_ns):  # no rank of this host had a part in it
+            continue
+        host = own.on(part.host)
+        node, ranks = _node(host, part.amounts, own, job=job)
+        run.nodes.append(node)
+        run.ranks += ranks
+        run.regions += regions_in(host, own)
+    run.metrics = run_metrics(of.duration_s, run.nodes, assumptions, lacking(recording, of))
+    if job:
+        seen = {rank.rank for rank in run.ranks}
+        others = [] if of.calls is not None else [process for process in of.processes if process.rank not in seen]
+        run.ranks = sorted(run.ranks + ranks_elsewhere(others), key=lambda rank: rank.rank)
+        run.balance = balance_of(run.regions)
+    return run
+
+
+def _node(host: Host, amounts: Mapping[str, Increase], of: Round, *, job: bool) -> tuple[DataNode, list[Rank]]:
+    """A host in a round, and the ranks on it, if there are several in all."""
     sensors = sensor_metrics(host, amounts, of.number)
-    ranks = None if alone else _ranks(host)
-    processes = [process for process in of.processes if ranks is None or process.rank in ranks]
-    calls = None if of.calls is None else [call for call in of.calls if ranks is None or call.rank in ranks]
-    metrics = host_metrics(host, sensors, processes, calls)
+    basis = basis_of(host, of.processes, of.calls)
+    metrics = host_metrics(host, sensors, of, basis)
+    node = DataNode(host.name, NodeType.NODE, metrics, device_groups(host, sensors, metrics), _node_metadata(host))
+    return node, ranks_on(host, of, metrics, basis) if job else []
+
+
+def _node_metadata(host: Host) -> dict[str, Any]:
     facts: dict[str, Any] = dict(host.recording.host)
     facts["missing"] = [entry._asdict() for entry in host.recording.missing if not entry.quiet]
     facts["stats"] = dict(host.recording.stats)
     if host.recording.cut:
         facts["cut"] = host.recording.cut
-    return DataNode(host.name, NodeType.NODE, metrics, device_groups(host, sensors, metrics), facts)
+    if not host.alone:
+        facts.setdefault("clock_error_s", None)
+        facts["clock_step_s"] = host.clock_step_s
+    return facts
 
 
-def _ranks(host: Host) -> set[int]:
-    """The ranks on a host, where there are several: those known by their marks."""
-    return {calls.rank for calls in host.recording.regions} | {rounds.rank for rounds in host.recording.rounds}
+def run_metrics(
+    duration_s: float,
+    nodes: Sequence[DataNode],
+    assumptions: Assumptions,
+    also_missing: Mapping[str, str] | None = None,
+) -> dict[str, Metric]:
+    """Metrics of a RUN.
 
-
-def _run_metrics(duration_s: float, nodes: Sequence[DataNode], assumptions: Assumptions) -> dict[str, Metric]:
+    Args:
+        duration_s: From the beginning of the first rank to the end of the last.
+        nodes: Its NODEs.
+        assumptions: Place, PUE and price of the electricity.
+        also_missing: What sums over hosts lack beside what these lack, with reasons.
+    """
     sums = {name: _over_hosts(name, unit, nodes) for name, unit in _UNITS.items()}
+    if also_missing:
+        sums |= {name: _at_least(sums[name], also_missing) for name in sums if name not in (*_MEANS, *_OWN)}
+    energy = sums.pop("energy_j")
     return {
         "runtime_s": exact(duration_s, "s", Scope.APPLICATION),
-        "energy_j": sums.pop("energy_j"),
-        "power_w": per_second(_over_hosts("energy_j", "J", nodes), duration_s),
+        "energy_j": energy,
+        "power_w": per_second(energy, duration_s),
         **sums,
-        "co2e_kg": co2e(_over_hosts("energy_j", "J", nodes), assumptions),
-        "cost": cost(_over_hosts("energy_j", "J", nodes), assumptions),
+        "co2e_kg": co2e(energy, assumptions),
+        "cost": cost(energy, assumptions),
     }
+
+
+def _at_least(metric: Metric, lacks: Mapping[str, str]) -> Metric:
+    """A sum that lacks something it doesn't know of."""
+    if metric.value is None:
+        return metric
+    why = "; ".join(dict.fromkeys(filter(None, (metric.reason, *lacks.values()))))
+    return replace(metric, upper=None, missing=(*metric.missing, *lacks), reason=why)
 
 
 def _over_hosts(name: str, unit: str, nodes: Sequence[DataNode]) -> Metric:
@@ -151,57 +197,25 @@ def _over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
 
 
 def _over_rounds(
-    hosts: Sequence[Host], timeline: Timeline, runs: Sequence[DataNode], whose: str, assumptions: Assumptions
+    recording: Recording,
+    parts: Sequence[_Part],
+    timeline: Timeline,
+    runs: Sequence[DataNode],
+    whose: str,
+    assumptions: Assumptions,
 ) -> dict[str, Metric]:
     """Means over the rounds; what reading cost is that of all of them together."""
     means = {name: mean_of([run.metrics[name] for run in runs], whose) for name in runs[0].metrics}
-    own = {name: _own(hosts, name) for name in _OWN}
-    return means | over_all(hosts, timeline.windows, assumptions) | own
+    own = {name: _own([part.host for part in parts], name) for name in _OWN}
+    windows = [(part.host, part.timeline.windows) for part in parts]
+    together = over_all(windows, timeline.windows, assumptions)
+    lacks = {name: why for run in range(len(runs)) for name, why in lacking(recording, timeline.round(run)).items()}
+    if lacks:
+        together |= {name: _at_least(metric, lacks) for name, metric in together.items() if name != "runtime_s"}
+    return means | together | own
 
 
 def _own(hosts: Sequence[Host], name: str) -> Metric:
     key = {"overhead_cpu_s": "cpu_s"}.get(name, name)
     parts = {host.name: own_cost(host, key, _UNITS[name]) for host in hosts}
     return replace(total(parts, _UNITS[name], _NO_HOST), method="of all rounds together")
-
-
-def _energy_period(recording: Recording) -> dict[str, int]:
-    """How often energy was really read, which may be less often than asked for: the slowest of its streams."""
-    streams = [stream for host in recording.hosts for stream in host.streams]
-    periods = [stream.period_ns for stream in streams if any(is_energy(sensor) for sensor in stream.sensors)]
-    return {"period_ns": max(periods)} if periods else {}
-
-
-def _rounds_metadata(recording: Recording, timeline: Timeline) -> dict[str, Any]:
-    """How many rounds there were, those included of which nothing but their number is known, and how many failed."""
-    facts: dict[str, Any] = {"rounds": timeline.windows.owners + timeline.lost, "failed": timeline.failed}
-    if timeline.lost:
-        facts["only_counted"] = timeline.lost
-    warmup = (recording.metadata.get("settings") or {}).get("warmup")
-    return {**facts, "warmup": warmup} if warmup is not None else facts
-
-
-def _run_metadata(recording: Recording, of: Round, assumptions: Assumptions) -> dict[str, Any]:
-    a_ns, b_ns = of.window_ns
-    started_unix_ns = recording.started_unix_ns + a_ns - recording.window_ns[0]
-    started = datetime.fromtimestamp(started_unix_ns / 1e9, timezone.utc)
-    return {
-        **recording.metadata,
-        **_energy_period(recording),
-        **_fate(of),
-        "started": started.isoformat(timespec="milliseconds"),
-        "started_unix_ns": started_unix_ns,
-        "window_ns": [a_ns, b_ns],
-        "processes": [asdict(process) for process in of.processes],
-        "assumptions": {**asdict(assumptions), "intensity": intensity(assumptions)._asdict()},
-    }
-
-
-def _fate(of: Round) -> dict[str, Any]:
-    """Exit code and signal of the first rank that failed, of the first rank if none did; nobody saw those of calls."""
-    if of.calls is not None:
-        return {"exit_code": None, "signal": None, "in_place": True, "failed": of.failed}
-    ordered = sorted(of.processes, key=lambda process: process.rank)
-    failed = [process for process in ordered if process.signal is not None or process.exit_code not in (0, None)]
-    first = next(iter(failed or ordered), Process(0, 0, 0, 0))
-    return {"exit_code": first.exit_code, "signal": first.signal}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
+from perun_like.model.node import Balance, DataNode, Metric, NodeType, Provenance, Region
 
 _CLOSE = 1e-9  # relative: sums of doubles in another order
 _BELOW = {
@@ -199,6 +199,59 @@ def _of_region(region: Region, run: DataNode) -> Iterator[str]:
         yield f"has {region.calls} calls"
 
 
+def _ranks(node: DataNode) -> Iterator[str]:
+    """Each rank is there once, on a host that is there."""
+    hosts = {child.id for child in node.nodes}
+    numbers = [rank.rank for rank in node.ranks]
+    if len(set(numbers)) < len(numbers):
+        yield f"{_name(node)} has a rank twice"
+    for rank in node.ranks:
+        if rank.host and rank.host not in hosts:
+            yield f"{_name(node)}: rank {rank.rank} is on {rank.host}, which isn't there"
+        for name, metric in rank.metrics.items():
+            yield from (f"{_name(node)}: {name} of rank {rank.rank} {problem}" for problem in _of_metric(metric))
+            if _is_negative(name, metric):
+                yield f"{_name(node)}: {name} of rank {rank.rank} is negative"
+    yield from _rank_shares(node)
+    gone = node.metadata.get("missing_ranks_count", 0)
+    if node.ranks and not node.metadata.get("in_place") and len(node.ranks) + gone < node.metadata.get("size", 0):
+        yield f"{_name(node)} has {len(node.ranks)} ranks and lacks {gone} of {node.metadata['size']}"
+
+
+def _rank_shares(node: DataNode) -> Iterator[str]:
+    """The shares of a host's ranks and the rest make its energy exactly, if all are known."""
+    shares: dict[str, list[float | None]] = {}
+    for rank in node.ranks:
+        shares.setdefault(rank.host, []).append(rank.metrics["energy_share_j"].value)
+    for host in node.nodes:
+        energy, rest = _value(host, "energy_j"), _value(host, "energy_rest_j")
+        those = [share for share in shares.get(host.id, []) if share is not None]
+        if energy is None or rest is None or not those or len(those) < len(shares[host.id]):
+            continue
+        if math.fsum([*those, rest]) != energy:
+            yield f"{_name(host)}: shares {math.fsum(those)} of its ranks and rest {rest} don't make {energy}"
+
+
+def _balances(node: DataNode) -> Iterator[str]:
+    for balance in node.balance:
+        for problem in _of_balance(balance, {rank.rank for rank in node.ranks}):
+            yield f"{_name(node)}: region {balance.name} over ranks {problem}"
+
+
+def _of_balance(balance: Balance, ranks: set[int]) -> Iterator[str]:
+    """Minimum, mean and maximum are in order, and of ranks that are there."""
+    for name, metric in balance.metrics.items():
+        yield from (f"{name} {problem}" for problem in _of_metric(metric))
+    for what in ("runtime_s", "energy_j"):
+        low, mean, high = (balance.metrics[f"{what}_{word}"].value for word in ("min", "mean", "max"))
+        if low is None or mean is None or high is None:
+            continue
+        if not (low <= mean or _agree(low, mean)) or not (mean <= high or _agree(mean, high)):
+            yield f"has {what} out of order: {low} <= {mean} <= {high} doesn't hold"
+    if ranks and not set(balance.at.values()) <= ranks:
+        yield f"is told of ranks {sorted(set(balance.at.values()) - ranks)}, which aren't there"
+
+
 def _agree(a: float, b: float, *, exactly: bool = False) -> bool:
     return a == b if exactly else math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-12)
 
@@ -209,5 +262,5 @@ def _name(node: DataNode) -> str:
 
 _CHECKS: tuple[Callable[[DataNode], Iterator[str]], ...] = (
     *(_levels, _presence, _metrics, _shares),
-    *(_children, _rounds, _regions),
+    *(_children, _rounds, _regions, _ranks, _balances),
 )

@@ -91,6 +91,43 @@ class Region:
     metrics: dict[str, Metric]
 
 
+@dataclass(frozen=True)
+class Balance:
+    """How a region is spread over the ranks of a job in which it was active.
+
+    Attributes:
+        ranks: How many they are.
+        calls: In all of them together.
+        metrics: ``runtime_s_min``, ``runtime_s_mean``, ``runtime_s_max``, the same of ``energy_j``, and
+            ``imbalance_percent``: by how much the longest time exceeds the mean. Energy is that of a rank's whole host
+            while the region was active on the rank.
+        at: The rank whose figure it is, by the name of a minimum or maximum.
+    """
+
+    name: str
+    ranks: int
+    calls: int
+    metrics: dict[str, Metric]
+    at: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One rank of a job.
+
+    Attributes:
+        host: The id of its NODE; empty if none of that host was recorded.
+        metrics: ``runtime_s``, ``cpu_s``, ``energy_share_j`` and ``memory_peak_b``. Shares of a host's ranks and its
+            ``energy_rest_j`` make its ``energy_j`` to the last bit.
+        metadata: ``exit_code`` and ``signal``; of what was measured in place whether it ``failed``.
+    """
+
+    rank: int
+    host: str
+    metrics: dict[str, Metric]
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
 @dataclass
 class DataNode:
     """One node of the result tree.
@@ -99,6 +136,8 @@ class DataNode:
         metadata: Facts that are not figures: sensor properties, exit code, command line, versions; of a MULTI_RUN how
             many ``rounds`` there were and how many ``failed``, which may be more than it has nodes.
         regions: Of a RUN; of a MULTI_RUN of several rounds, their means over the rounds in which each was active.
+        ranks: Of a job's RUN, those that were seen, in order.
+        balance: Of a job, how these regions are spread over the ranks.
     """
 
     id: str
@@ -107,6 +146,8 @@ class DataNode:
     nodes: list[DataNode] = field(default_factory=list["DataNode"])
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     regions: list[Region] = field(default_factory=list[Region])
+    ranks: list[Rank] = field(default_factory=list[Rank])
+    balance: list[Balance] = field(default_factory=list[Balance])
 
     def walk(self) -> Iterator[DataNode]:
         """This node and all below it, parents before children."""

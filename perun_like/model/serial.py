@@ -4,10 +4,13 @@ The form is fixed, others script against it::
 
     {"schema": {"name": "perun-like", "version": 1}, "root": node}
     node    {"id", "type", "metrics": {name: metric}, "nodes": [node…], "metadata": {…}}, of a RUN also "regions",
-            and of a MULTI_RUN that has some
+            and of a MULTI_RUN that has some; of a job also "ranks" and "balance"
     metric  {"value", "unit", "lower", "upper", "provenance", "scope"}, where set also "reason", "missing", "method",
             "mean", "std", "n", "ci95"; the last four always at a MULTI_RUN
     region  {"name", "rank", "calls", "metrics"}
+    rank    {"rank", "host", "metrics", "metadata"}: a rank of a job; "host" is the id of its NODE
+    balance {"name", "ranks", "calls", "metrics", "at"}: a region over the ranks in which it was active; "at" has the
+            rank of each minimum and maximum, by the metric's name
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
+from perun_like.model.node import Balance, DataNode, Metric, NodeType, Provenance, Rank, Region, Scope
 
 NAME = "perun-like"
 VERSION = 1
@@ -84,12 +87,27 @@ def _node_dict(node: DataNode) -> dict[str, Any]:
     }
     if node.type is NodeType.RUN or (rounds and node.regions):
         result["regions"] = [_region_dict(region) for region in node.regions]
+    if node.ranks:
+        result["ranks"] = [_rank_dict(rank) for rank in node.ranks]
+    if node.balance:
+        result["balance"] = [_balance_dict(balance) for balance in node.balance]
     return result
 
 
 def _region_dict(region: Region) -> dict[str, Any]:
     metrics = _metrics_dict(region.metrics)
     return {"name": region.name, "rank": region.rank, "calls": region.calls, "metrics": metrics}
+
+
+def _rank_dict(rank: Rank) -> dict[str, Any]:
+    metrics, metadata = _metrics_dict(rank.metrics), plain(rank.metadata)
+    return {"rank": rank.rank, "host": rank.host, "metrics": metrics, "metadata": metadata}
+
+
+def _balance_dict(balance: Balance) -> dict[str, Any]:
+    metrics = _metrics_dict(balance.metrics)
+    known = {"name": balance.name, "ranks": balance.ranks, "calls": balance.calls}
+    return {**known, "metrics": metrics, "at": dict(balance.at)}
 
 
 def _metrics_dict(metrics: Mapping[str, Metric], rounds: bool = False) -> dict[str, Any]:
@@ -119,6 +137,8 @@ def _node(entry: Any) -> DataNode:
         nodes=[_node(child) for child in _typed(entry, "nodes", list)],
         metadata=_typed(entry, "metadata", dict),
         regions=[_region(region) for region in _regions(entry, type_)],
+        ranks=[_rank(rank) for rank in _optional(entry, "ranks", list) or ()],
+        balance=[_balance(balance) for balance in _optional(entry, "balance", list) or ()],
     )
 
 
@@ -131,6 +151,16 @@ def _regions(entry: Any, type_: NodeType) -> list[Any]:
 def _region(entry: Any) -> Region:
     rank, calls = _typed(entry, "rank", int), _typed(entry, "calls", int)
     return Region(_typed(entry, "name", str), rank, calls, _metrics(entry))
+
+
+def _rank(entry: Any) -> Rank:
+    host, metadata = _typed(entry, "host", str), _typed(entry, "metadata", dict)
+    return Rank(_typed(entry, "rank", int), host, _metrics(entry), metadata)
+
+
+def _balance(entry: Any) -> Balance:
+    ranks, calls, at = _typed(entry, "ranks", int), _typed(entry, "calls", int), _typed(entry, "at", dict)
+    return Balance(_typed(entry, "name", str), ranks, calls, _metrics(entry), {key: _typed(at, key, int) for key in at})
 
 
 def _metrics(entry: Any) -> dict[str, Metric]:

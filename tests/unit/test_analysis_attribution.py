@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import S, cpu_busy, host, number, process, processes, recording
 
-from perun_like.analysis.attribution import METHOD, Bounds, application_seconds, busy_seconds, share_of
+from perun_like.analysis.attribution import METHOD, Basis, Bounds, application_seconds, busy_seconds, share_of
 from perun_like.analysis.hosts import Host, hosts_of
 from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import HostRecording
@@ -25,7 +25,7 @@ def only(made: HostRecording) -> Host:
 
 def test_bounds_and_middle_by_hand() -> None:
     """2 s of CPU time of 5 s busy, of 4 CPUs x 5 s: 10 % to 40 %, 25 % in the middle."""
-    share, rest = share_of(ENERGY, exactly(2), exactly(5), 20)
+    share, rest = share_of(ENERGY, Basis(exactly(2), exactly(5), 20))
     assert (share.lower, share.value, share.upper) == (9, 25, 48)
     assert (rest.lower, rest.value, rest.upper) == (54, 75, 108)
     assert share.scope is Scope.APPLICATION
@@ -34,7 +34,7 @@ def test_bounds_and_middle_by_hand() -> None:
 
 
 def test_alone_on_a_busy_host_the_share_is_everything() -> None:
-    share, rest = share_of(ENERGY, exactly(20), exactly(20), 20)
+    share, rest = share_of(ENERGY, Basis(exactly(20), exactly(20), 20))
     assert (share.value, rest.value) == (100, 0)
 
 
@@ -52,12 +52,12 @@ def test_share_and_rest_are_the_total_to_the_last_bit(
     """Ticks and clocks never fit exactly: CPU time may come out above busy time, and busy above capacity."""
     energy = Metric(energy_j, "J", energy_j * 0.9, energy_j * 1.1)
     bounds = Bounds(max(busy - slack, 0), busy, busy + slack)
-    share, rest = share_of(energy, exactly(cpu), bounds, capacity)
+    share, rest = share_of(energy, Basis(exactly(cpu), bounds, capacity))
     assert number(share.value) + number(rest.value) == energy_j
     for part in (share, rest):
         assert 0 <= number(part.lower) <= number(part.value) <= number(part.upper) <= energy_j * 1.1
     seen = Metric(energy_j * of_gpu, "J", energy_j * of_gpu * 0.9, energy_j * of_gpu * 1.1)
-    assert sum(number(part.value) for part in share_of(energy, exactly(cpu), bounds, capacity, seen)) == energy_j
+    assert sum(number(part.value) for part in share_of(energy, Basis(exactly(cpu), bounds, capacity), seen)) == energy_j
     if cpu <= busy - slack and busy + slack <= capacity:
         assert share.lower == pytest.approx(energy_j * 0.9 * (cpu / capacity), abs=energy_j * 1e-15)
         of_busy = cpu / max(busy - slack, cpu) if cpu else 0
@@ -66,13 +66,13 @@ def test_share_and_rest_are_the_total_to_the_last_bit(
 
 def test_partial_energy_makes_a_partial_share() -> None:
     partial = Metric(100.0, "J", 90.0, None, missing=("rapl:dram",), reason="rapl:dram: masked")
-    for part in share_of(partial, exactly(1), exactly(2), 4):
+    for part in share_of(partial, Basis(exactly(1), exactly(2), 4)):
         assert part.upper is None
         assert part.missing == ("rapl:dram",)
 
 
 def test_missing_energy_has_no_share() -> None:
-    share, rest = share_of(Metric.absent("J", "no counter"), exactly(1), exactly(2), 4)
+    share, rest = share_of(Metric.absent("J", "no counter"), Basis(exactly(1), exactly(2), 4))
     assert (share.value, rest.value, share.reason) == (None, None, "no counter")
 
 
@@ -115,7 +115,7 @@ def test_unknown_cpu_time_is_unknown() -> None:
 def test_the_energy_of_visible_gpus_is_not_divided_by_cpu_time() -> None:
     gpu = Metric(60.0, "J", 55.0, 66.0)
     whole = Metric(160.0, "J", 145.0, 176.0)  # 100 J, 90 to 110, of processors beside it
-    share, rest = share_of(whole, exactly(2), exactly(5), 20, gpu)
+    share, rest = share_of(whole, Basis(exactly(2), exactly(5), 20), gpu)
     # Of the processors' energy 2/20 to 2/5 is its own, in the middle a quarter; of the GPU's nothing to all.
     assert share.value == pytest.approx(60 + 25)
     assert (share.lower, share.upper) == pytest.approx((90 * 0.1, 110 * 0.4 + 66))

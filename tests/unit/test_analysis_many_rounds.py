@@ -97,7 +97,8 @@ def test_means_over_all_at_once_are_the_means_of_the_runs(kind: str) -> None:
     made = in_place(*hosts)
     _, runs = result(made)
     parts = hosts_of(made)
-    found = over_all(parts, timeline_of(made, parts).windows, ASSUMED)
+    timeline = timeline_of(made, parts)
+    found = over_all([(part, timeline.on(part).windows) for part in parts], timeline.windows, ASSUMED)
     assert set(found) == {"runtime_s", "energy_j", "power_w", "co2e_kg", "cost"}
     for name, metric in found.items():
         mean = mean_of([run.metrics[name] for run in runs], "rounds")
