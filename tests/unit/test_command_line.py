@@ -69,7 +69,8 @@ def test_click_is_not_loaded_for_a_plain_command_line() -> None:
     source = (
         "import sys\nsys.argv = ['perun-like', 'profile', '--country', 'Nowhere', 'x.py']\n"
         "from perun_like.cli import main\n"
-        "try: main()\nexcept SystemExit as error: print(error.code, sorted({'click', 'rich', 'numpy'} & set(sys.modules)))\n"
+        "try: main()\nexcept SystemExit as error:\n"
+        "    print(error.code, sorted({'click', 'rich', 'numpy'} & set(sys.modules)))\n"
     )
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=60)
     assert ended.stdout == "2 []\n", ended.stderr
