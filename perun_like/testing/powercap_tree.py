@@ -20,7 +20,8 @@ def powercap_tree(machine: Machine, now: Callable[[], int] = time.monotonic_ns) 
     for control_type in dict.fromkeys(zone.control_type for zone in machine.zones):
         top = [z for z in machine.zones if z.control_type == control_type and z.parent is None]
         zones = {zone.path: _directory(machine, zone, now) for zone in top}
-        entries[control_type] = Directory({"enabled": _constant("1"), "uevent": _constant(""), **zones})
+        facts: dict[str, Node] = {"enabled": _constant("1"), "uevent": _constant(""), "subsystem": Symlink("..")}
+        entries[control_type] = Directory({**facts, **zones})
     for zone in machine.zones:
         inside = f"{zone.parent}/" if zone.parent else ""
         entries[zone.path] = Symlink(f"{zone.control_type}/{inside}{zone.path}", _gone(machine, zone, now))

@@ -78,6 +78,7 @@ def test_layout_is_that_of_sysfs(server: SimulatedPowercap) -> None:
     files = _run("find", "-H", server.root, "-name", "energy_uj", "-printf", "%P %m\n").splitlines()
     assert len(files) == 8
     assert "intel-rapl/intel-rapl:1/intel-rapl:1:2/energy_uj 400" in files
+    assert os.path.samefile(f"{server.root}/intel-rapl/subsystem", server.root)
     links = _run("find", server.root, "-maxdepth", "1", "-type", "l", "-printf", "%P -> %l\n").splitlines()
     assert len(links) == 8
     assert "intel-rapl:0 -> intel-rapl/intel-rapl:0" in links
