@@ -3,8 +3,8 @@
 A rank's share is to its CPU time as the program's share of its host is to that of all ranks on it, and its bounds are
 those of :mod:`perun_like.analysis.attribution` with its own CPU time in place of the program's. Nothing that is
 measured says which rank used which of the host's GPUs: they are divided equally, with bounds of nothing and all.
-Shares are whole multiples of the last binary digit of their sum, so that they and the host's "idle and others" make its
-energy exactly, in whatever order they are added.
+Shares are whole multiples of the last binary digit of their sum, so that they make the program's share of the host
+exactly, in whatever order they are added; that and "idle and others" make the host's energy exactly.
 """
 
 from __future__ import annotations

@@ -156,5 +156,7 @@ class DataNode:
             yield from node.walk()
 
     def find(self, type_: NodeType) -> list[DataNode]:
-        """All nodes of a type, in tree order."""
-        return [node for node in self.walk() if node.type is type_]
+        """All nodes of a type, in tree order; none is inside another one of its type."""
+        if self.type is type_:
+            return [self]
+        return [node for child in self.nodes for node in child.find(type_)]

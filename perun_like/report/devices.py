@@ -8,6 +8,7 @@ from typing import NamedTuple
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance
 from perun_like.report import format as form
 from perun_like.report.figures import name_of, short_reason
+from perun_like.report.hosts import kind_table
 from perun_like.report.page import DIM, YELLOW, Cell, Page, columns
 from perun_like.report.tables import MOST_ROWS, figure_cell, folded, header
 
@@ -22,9 +23,14 @@ class _Device(NamedTuple):
 
 
 def device_table(page: Page, run: DataNode) -> list[str]:
-    """Energy of each device. What is inside another one, or repeats it, is indented beneath it and never added."""
+    """Energy of each device. What is inside another one, or repeats it, is indented beneath it and never added.
+
+    Of several hosts, energy of each kind of device.
+    """
     hosts = run.find(NodeType.NODE)
-    devices = [device for host in hosts for device in _devices(host, f"{host.id} " if len(hosts) > 1 else "")]
+    if len(hosts) > 1:
+        return kind_table(page, run)
+    devices = [device for host in hosts for device in _devices(host)]
     if not devices:
         return []
     outer = [device for device in devices if not device.depth]
@@ -34,7 +40,7 @@ def device_table(page: Page, run: DataNode) -> list[str]:
     return lines + [line for device in devices for line in _notes(page, run, device)]
 
 
-def _devices(host: DataNode, prefix: str) -> list[_Device]:
+def _devices(host: DataNode) -> list[_Device]:
     """A host's devices in the order of the table, from the outside in."""
     sensors = [sensor for sensor in host.find(NodeType.SENSOR) if "energy_j" in sensor.metrics]
     ids = {sensor.id for sensor in sensors}
@@ -44,7 +50,7 @@ def _devices(host: DataNode, prefix: str) -> list[_Device]:
     found = list(_beneath(None, sensors, owners))
     placed = {sensor.id for sensor, _ in found}
     found += [(sensor, 0) for sensor in sensors if sensor.id not in placed]
-    return [_Device(sensor, _label(sensor, owners[sensor.id], depth, prefix), depth) for sensor, depth in found]
+    return [_Device(sensor, _label(sensor, owners[sensor.id], depth), depth) for sensor, depth in found]
 
 
 def _owner(sensor: DataNode, ids: set[str]) -> str | None:
@@ -62,9 +68,9 @@ def _beneath(
             yield from _beneath(sensor.id, sensors, owners, depth + 1)
 
 
-def _label(sensor: DataNode, owner: str | None, depth: int, prefix: str) -> str:
+def _label(sensor: DataNode, owner: str | None, depth: int) -> str:
     if not depth:
-        return prefix + name_of(sensor.id)
+        return name_of(sensor.id)
     return "  " * depth + name_of(sensor.id).removeprefix(f"{name_of(owner or '')}/")
 
 

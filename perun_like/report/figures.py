@@ -52,14 +52,21 @@ def short_reason(run: DataNode, metric: Metric) -> str:
     return "the recording is incomplete" if metric.reason and metric.reason in cuts else reason(metric)
 
 
+def answer_of(run: DataNode) -> dict[str, str]:
+    """Labels and names of the metrics of a run's answer; of a job also what isn't the application's."""
+    if run.metadata.get("ranks") is None:
+        return ANSWER
+    return {"Energy": "energy_j", "  program": "energy_share_j", "  the rest": "energy_rest_j"} | ANSWER
+
+
 def answer(page: Page, run: DataNode) -> list[str]:
     """Energy, the application's part of it, power, emissions, cost."""
     lines: list[Line] = []
     missing: dict[str, str] = {}
-    for label, name in ANSWER.items():
+    for label, name in answer_of(run).items():
         metric = metric_of(run, name)
         if metric.value is None:
-            missing[label.replace("  program", "the program's share")] = reason(metric)
+            missing[label.replace("  program", "the program's share").strip()] = reason(metric)
         else:
             lines.append(_line(label, *explained(page, run, name, metric)))
     rows, below = block(page, lines)
@@ -78,6 +85,8 @@ def explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Met
         if metric.missing:
             return replace(metric, method=first), []
         return replace(metric, method=None), ["its share", first, *others]
+    if name == "energy_rest_j":
+        return replace(metric, method=None), [] if metric.missing else ["idle and others"]
     if name == "cost" and 0 < (metric.value or 0) < _TINY and page.width >= _ROOMY:
         return _times(metric, 1e6), ["per million runs"]
     return metric, []
@@ -107,8 +116,15 @@ def _line(label: str, metric: Metric, notes: Sequence[str]) -> Line:
 def notes_on(metric: Metric, notes: Sequence[str]) -> list[str]:
     """Notes on a metric and how it was had, unless it is exact: then there is nothing to explain."""
     exact = metric.lower is not None and metric.lower == metric.upper
-    lacks = f"{', '.join(map(name_of, metric.missing))} incomplete" if metric.missing else ""
-    return [text for text in (*notes, lacks, "" if exact else metric.method) if text]
+    return [text for text in (*notes, _lacks(metric), "" if exact else metric.method) if text]
+
+
+def _lacks(metric: Metric) -> str:
+    """``dram incomplete``; ``without rank 3`` of what was never there."""
+    ranks = [name for name in metric.missing if "rank" in name.split(" ")[0] or name.endswith(" ranks")]
+    others = [name_of(name) for name in metric.missing if name not in ranks]
+    texts = [f"{', '.join(others)} incomplete" if others else "", f"without {', '.join(ranks)}" if ranks else ""]
+    return ", ".join(filter(None, texts))
 
 
 def figures(page: Page, run: DataNode) -> list[str]:
@@ -128,7 +144,7 @@ def figures(page: Page, run: DataNode) -> list[str]:
 
 def _load(run: DataNode) -> str:
     cpus = [node.metadata.get("logical_cpus") for node in run.find(NodeType.NODE)]
-    return f"of {sum(filter(None, cpus))} logical CPUs" if all(cpus) and cpus else ""
+    return f"of {sum(filter(None, cpus)):,} logical CPUs" if all(cpus) and cpus else ""
 
 
 def _figure(label: str, metrics: dict[str, Metric], note: str) -> Line:

@@ -91,8 +91,9 @@ class Page:
     def rule(self, left: str, right: str, *codes: str) -> str:
         """A line across the page with a text at either end."""
         line = self.clean("─")
-        right = self.shorten(self.clean(right), self.width // 2)
-        left = self.shorten(self.clean(left), self.width - columns(right) - 10)
+        left = self.clean(left)
+        right = self.shorten(self.clean(right), max(self.width // 2, self.width - columns(left) - 10))
+        left = self.shorten(left, self.width - columns(right) - 10)
         middle = line * (self.width - columns(left) - columns(right) - 8)
         dim = self.paint(line * 2, DIM)
         return f"{dim} {self.paint(left, BOLD)} {self.paint(middle, DIM)} {self.paint(right, *codes)} {dim}"

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 from perun_like.report import format as form
-from perun_like.report.figures import ANSWER, explained, figures, metric_of, notes_on, reason, unavailable
+from perun_like.report.balance import balance_table
+from perun_like.report.figures import answer_of, explained, figures, metric_of, notes_on, reason, unavailable
 from perun_like.report.page import BOLD, DIM, YELLOW, Cell, Page
 from perun_like.report.tables import figure_cell, folded, header, short_names, too_short, used, width_of, with_bars
 
@@ -33,7 +34,7 @@ def mean_run(whole: DataNode) -> DataNode:
     """A run that is the mean of all rounds: its figures and regions are theirs, its facts those of the first."""
     first = whole.nodes[0]
     metrics = {name: _of_a_round(metric) for name, metric in whole.metrics.items()}
-    return DataNode("mean", NodeType.RUN, metrics, first.nodes, first.metadata, whole.regions)
+    return DataNode("mean", NodeType.RUN, metrics, first.nodes, first.metadata, whole.regions, balance=whole.balance)
 
 
 def _of_a_round(metric: Metric) -> Metric:
@@ -47,10 +48,10 @@ def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
     rows = [header("Mean", "", "bounds", "", "std", "95 % confidence")]
     missing: dict[str, str] = {}
     notes = dict.fromkeys(_about(whole))
-    for label, name in (_TIME | ANSWER).items():
+    for label, name in (_TIME | answer_of(mean)).items():
         metric = metric_of(mean, name)
         if metric.value is None or _is_of_few(metric, mean, whole):
-            missing[label.replace("  program", "the program's share")] = reason(metric)
+            missing[label.replace("  program", "the program's share").strip()] = reason(metric)
             continue
         shown, texts = explained(page, mean, name, metric)
         rows.append(_row(label, shown))
@@ -123,6 +124,8 @@ def mean_figures(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
 
 def mean_region_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
     """Regions, the hungriest first: what they were in the rounds in which they were active."""
+    if mean.balance:
+        return balance_table(page, mean)
     regions = sorted(mean.regions, key=used, reverse=True)
     if not regions:
         return []

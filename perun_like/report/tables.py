@@ -107,7 +107,7 @@ def with_bars(page: Page, cells: list[list[Cell]], shares: Sequence[float]) -> l
     """A bar beside each region's name if there is room: its share of the run's energy."""
     if width_of(page, cells) + 2 + _BAR > page.width:
         return cells
-    bars = [Cell("of all", (DIM,))] + [Cell(_bar(share, ascii_only=page.ascii_only), (CYAN,)) for share in shares]
+    bars = [Cell("of all", (DIM,))] + [Cell(bar(share, ascii_only=page.ascii_only), (CYAN,)) for share in shares]
     return [[*row, bar] for row, bar in zip(cells, bars, strict=True)]
 
 
@@ -117,8 +117,26 @@ def width_of(page: Page, cells: Sequence[Sequence[Cell]]) -> int:
     return 2 + sum(widths) + 2 * (len(widths) - 1)
 
 
-def _bar(share: float, *, ascii_only: bool) -> str:
-    eighths = round(min(max(share, 0.0), 1.0) * _BAR * 8)
+def fitting(page: Page, rows: list[list[Cell]], drop: Sequence[int]) -> list[list[Cell]]:
+    """A table without some of its columns if it is too wide: figures are never cut.
+
+    Args:
+        page: Where it should fit.
+        rows: The table.
+        drop: Columns that may be left out, in this order, by their place in the whole table.
+    """
+    gone: set[int] = set()
+    for column in drop:
+        kept = [[cell for index, cell in enumerate(row) if index not in gone] for row in rows]
+        if width_of(page, kept) <= page.width:
+            return kept
+        gone.add(column)
+    return [[cell for index, cell in enumerate(row) if index not in gone] for row in rows]
+
+
+def bar(share: float, width: int = _BAR, *, ascii_only: bool) -> str:
+    """A bar that is so many columns wide for a share of 1."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     if ascii_only:
         return "#" * round(eighths / 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()

@@ -6,14 +6,16 @@ are cleaned of anything a terminal would obey.
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.report import format as form
+from perun_like.report.balance import balance_table
 from perun_like.report.devices import device_table
 from perun_like.report.figures import answer, figures, metric_of, short_reason
-from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page
+from perun_like.report.hosts import clocks, host_table
+from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page, columns
+from perun_like.report.ranks import crew, ended, is_job, missing, rank_table
 from perun_like.report.rounds import (
     mean_figures,
     mean_region_table,
@@ -23,6 +25,8 @@ from perun_like.report.rounds import (
     total_rounds,
 )
 from perun_like.report.tables import region_table, round_table
+
+_FEW = 3  # hosts told by name in a sentence
 
 
 def render(
@@ -62,11 +66,13 @@ def _of_run(page: Page, name: str, run: DataNode) -> list[list[str]]:
     return [
         _head(page, name, run),
         answer(page, run),
+        host_table(page, run),
         device_table(page, run),
+        rank_table(page, run),
         figures(page, run),
-        region_table(page, run),
-        _sampler(page, run),
-        _warnings(page, run),
+        balance_table(page, run) or region_table(page, run),
+        [*_sampler(page, run), *clocks(page, run)],
+        [*missing(page, run), *_warnings(page, run)],
     ]
 
 
@@ -79,8 +85,8 @@ def _of_rounds(page: Page, root: DataNode, whole: DataNode) -> list[list[str]]:
         round_table(page, whole.nodes, _fate_if_failed, hidden=recorded_rounds(whole) - len(whole.nodes)),
         mean_region_table(page, mean, whole),
         mean_figures(page, mean, whole),
-        _sampler(page, mean, " in all rounds"),
-        _warnings(page, mean),
+        [*_sampler(page, mean, " in all rounds"), *clocks(page, mean)],
+        [*missing(page, mean), *_warnings(page, mean)],
     ]
 
 
@@ -89,8 +95,9 @@ def _rounds_rule(page: Page, name: str, whole: DataNode) -> str:
     failed = whole.metadata.get("failed", sum(_fate(run)[1] is RED for run in whole.nodes))
     fates = {_fate(run)[0] for run in whole.nodes}
     fate = f"{failed:,} failed" if failed or len(fates) > 1 else fates.pop()
-    right = f"{total_rounds(whole):,} rounds{page.clean(' · ')}{fate}"
-    return page.rule(name, right, RED if failed else GREEN)
+    first = whole.nodes[0]
+    ranks = f" · {crew(first)}" if is_job(first) else ""
+    return page.rule(name, f"{total_rounds(whole):,} rounds{ranks} · {fate}", RED if failed else GREEN)
 
 
 def _fate_if_failed(run: DataNode) -> str:
@@ -101,8 +108,14 @@ def _fate_if_failed(run: DataNode) -> str:
 def _head(page: Page, name: str, run: DataNode) -> list[str]:
     fate, code = _fate(run)
     runtime = metric_of(run, "runtime_s")
-    right = fate if runtime.value is None else f"{form.duration(runtime.value)}{page.clean(' · ')}{fate}"
-    return [page.rule(name, right, code), *_command(page, run)]
+    right = fate if runtime.value is None else f"{form.duration(runtime.value)} · {fate}"
+    if not is_job(run):
+        return [page.rule(name, right, code), *_command(page, run)]
+    code = RED if run.metadata.get("missing_ranks") and not run.metadata.get("in_place") else code
+    whole = f"{crew(run)} · {right}"
+    if columns(page.clean(name)) + columns(page.clean(whole)) + 10 <= page.width:
+        return [page.rule(name, whole, code), *_command(page, run)]
+    return [page.rule(name, right, code), page.paint(f"  {crew(run)}", code), *_command(page, run)]
 
 
 def _command(page: Page, run: DataNode) -> list[str]:
@@ -117,15 +130,11 @@ def _command(page: Page, run: DataNode) -> list[str]:
 def _fate(run: DataNode) -> tuple[str, str]:
     """How the application ended, and the colour of that."""
     if run.metadata.get("in_place"):
-        return ("raised", RED) if run.metadata.get("failed") else ("in place", GREEN)
-    number = run.metadata.get("signal")
-    if number is not None:
-        known = {int(s): s.name for s in signal.Signals}
-        return f"killed by {known.get(int(number), f'signal {number}')}", RED
-    code = run.metadata.get("exit_code")
-    if code is None:
-        return "end not recorded", RED
-    return f"exit code {code}", RED if code else GREEN
+        text, colour = ("raised", RED) if run.metadata.get("failed") else ("in place", GREEN)
+    else:
+        text, colour = ended(run.metadata), GREEN if run.metadata.get("exit_code") == 0 else RED
+    failed = run.metadata.get("failed_rank")
+    return (text if failed is None else f"rank {failed}: {text}"), colour
 
 
 def _sampler(page: Page, run: DataNode, when: str = "") -> list[str]:
@@ -134,11 +143,14 @@ def _sampler(page: Page, run: DataNode, when: str = "") -> list[str]:
     if cost.value is None:
         return page.paragraph(f"Sampler: not available: {short_reason(run, cost)}", DIM)
     runtime = 0 if when else metric_of(run, "runtime_s").value or 0
+    hosts = max(len(run.find(NodeType.NODE)), 1)
     # It starts before the application and ends after it: the share of a short run would say nothing.
-    share = f" ({form.percent(100 * cost.value / runtime)} of a CPU)" if runtime >= 1 else ""
+    of = "of a CPU" if hosts == 1 else "of a CPU each"
+    share = f" ({form.percent(100 * cost.value / runtime / hosts)} {of})" if runtime >= 1 else ""
     period = run.metadata.get("period_ns")
     every = f", read every {form.period(period)}" if period else ""
-    text = f"Sampler: {form.number(cost.value, 's')} of CPU time{when}{share}{every}, {_ticks(missed)}"
+    who = "Sampler" if hosts == 1 else f"Samplers of {hosts:,} hosts"
+    text = f"{who}: {form.number(cost.value, 's')} of CPU time{when}{share}{every}, {_ticks(missed)}"
     return page.paragraph(text, YELLOW if missed.value else DIM)
 
 
@@ -158,10 +170,16 @@ def _warnings(page: Page, run: DataNode) -> list[str]:
 def _texts_of_warnings(run: DataNode) -> Iterator[str]:
     energy = metric_of(run, "energy_j")
     told = energy.reason or "" if energy.value is None else ""  # in the first line of the report
-    for node in run.find(NodeType.NODE):
-        cut = node.metadata.get("cut")
-        if cut:
-            yield f"The recording of {node.id} is incomplete: {cut}"
-        for missing in node.metadata.get("missing", ()):
-            if missing["reason"] != cut and missing["reason"] not in told:
-                yield ". ".join(filter(None, (f"{missing['what']}: {missing['reason']}", missing.get("remedy"))))
+    hosts = run.find(NodeType.NODE)
+    cuts = dict.fromkeys(host.metadata["cut"] for host in hosts if host.metadata.get("cut"))
+    for cut in cuts:
+        yield f"The recording of {_listed([h.id for h in hosts if h.metadata.get('cut') == cut])} is incomplete: {cut}"
+    for host in hosts:
+        for entry in host.metadata.get("missing", ()):
+            if entry["reason"] != host.metadata.get("cut") and entry["reason"] not in told:
+                yield ". ".join(filter(None, (f"{entry['what']}: {entry['reason']}", entry.get("remedy"))))
+
+
+def _listed(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - _FEW:,} more hosts" if len(hosts) > _FEW else ""
+    return f"{', '.join(hosts[:_FEW])}{more}"

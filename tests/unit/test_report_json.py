@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_jobs import hosts, ranks, rounds_of_ranks
 from report_trees import estimated, many_rounds, measured, partial, raised, rounds, without_data
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
@@ -23,6 +24,7 @@ from perun_like.report.json import dumps, write
 from perun_like.report.output import open_output
 
 TREES = {tree.__name__: tree for tree in (measured, estimated, partial, without_data, rounds, many_rounds, raised)}
+TREES |= {tree.__name__: tree for tree in (ranks, hosts, rounds_of_ranks)}
 
 
 def strict(text):
@@ -56,7 +58,9 @@ def test_the_form_is_the_one_that_was_fixed(name):
         types.add(node["type"])
         has_regions = node["type"] == "RUN" or (node["type"] == "MULTI_RUN" and "regions" in node)
         regions = {"regions"} if has_regions else set()
-        assert set(node) == {"id", "type", "metrics", "nodes", "metadata"} | regions
+        jobs = {"ranks", "balance"} & set(node)
+        assert jobs == set() or node["type"] in {"RUN", "MULTI_RUN"}
+        assert set(node) == {"id", "type", "metrics", "nodes", "metadata"} | regions | jobs
         for metric in node["metrics"].values():
             assert always <= set(metric) <= always | statistics | {"reason", "missing", "method"}
             assert statistics <= set(metric) or node["type"] != "MULTI_RUN"
@@ -65,6 +69,12 @@ def test_the_form_is_the_one_that_was_fixed(name):
         for region in node.get("regions", ()):
             assert set(region) == {"name", "rank", "calls", "metrics"}
             assert all(always <= set(metric) for metric in region["metrics"].values())
+        for rank in node.get("ranks", ()):
+            assert set(rank) == {"rank", "host", "metrics", "metadata"}
+            assert set(rank["metrics"]) == {"runtime_s", "cpu_s", "energy_share_j", "memory_peak_b"}
+        for balance in node.get("balance", ()):
+            assert set(balance) == {"name", "ranks", "calls", "metrics", "at"}
+            assert set(balance["at"]) <= set(balance["metrics"])
     assert types >= {"APP", "MULTI_RUN", "RUN", "NODE"}
 
 

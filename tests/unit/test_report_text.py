@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_jobs as jobs
 import report_trees as trees
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,9 @@ TREES = {
     "rounds": trees.rounds,
     "many_rounds": trees.many_rounds,
     "raised": trees.raised,
+    "ranks": jobs.ranks,
+    "hosts": jobs.hosts,
+    "many_hosts": jobs.many_hosts,
 }
 by_tree = pytest.mark.parametrize("make", TREES.values(), ids=TREES)
 

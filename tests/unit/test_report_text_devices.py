@@ -68,10 +68,18 @@ def test_failed_reads_are_told() -> None:
     assert "\n  package-0/dram: 3 of 47 reads failed\n" in render(trees.measured())
 
 
-def test_hosts_are_told_apart() -> None:
-    run = trees.run_node(trees.common(), trees.energy_sensor("rapl:package-0", trees.joules(9.0, 8.0, 10.0), 4.5))
-    other = DataNode("node02", NodeType.NODE, nodes=run.nodes[0].nodes)
-    run.nodes.append(other)
-    text = render(trees.tree("x", run))
-    assert "  node01 package-0  " in text
-    assert "  node02 package-0  " in text
+def test_devices_of_several_hosts_are_told_by_kind() -> None:
+    estimated = trees.joules(7.0, 1.0, 9.0, trees.ESTIMATED, method="by a model")
+    metrics = trees.common() | {"cpu_energy_j": trees.joules(18.0, 16.0, 20.0), "dram_energy_j": estimated}
+    run = trees.run_node(metrics, trees.energy_sensor("rapl:package-0", trees.joules(9.0, 8.0, 10.0), 4.5))
+    run.nodes.append(DataNode("node02", NodeType.NODE, nodes=run.nodes[0].nodes))
+    run.nodes[0].metrics = {name: metrics[name] for name in ("cpu_energy_j", "dram_energy_j")}
+    run.nodes[1].metrics = {"cpu_energy_j": metrics["cpu_energy_j"]}
+    lines = render(trees.tree("x", run)).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  Devices"))
+    assert [" ".join(line.split()) for line in lines[at + 1 : at + 4]] == [
+        "cpu 18.0 J ± 2.0 J 3.99 W measured, 2 hosts",
+        "dram 7.0 J 1.0 to 9.0 J 1.55 W estimated, 1 of 2 hosts",
+        "dram: by a model",
+    ]
+    assert "package-0" not in "".join(lines)
