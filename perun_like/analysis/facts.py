@@ -40,7 +40,7 @@ def _missing(recording: Recording, of: Round) -> list[int]:
 
 
 def _seen(of: Round) -> set[int]:
-    return {process.rank for process in of.processes} | {call.rank for call in of.calls or ()}
+    return {one.rank for one in (of.processes if of.calls is None else of.calls)}
 
 
 def rounds_metadata(recording: Recording, timeline: Timeline) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def _by_rank(processes: Sequence[Process]) -> list[list[Process]]:
 
 def _of_call(host: Host, call: Call, processes: int) -> _Known:
     fate = {"exit_code": None, "signal": None, "failed": call.failed}
-    return _Known(call.rank, call.runtime_s, call.cpu_s, call_peak(host, call, processes), fate)
+    runtime_s = float(call.windows.duration_s[0])
+    return _Known(call.rank, runtime_s, call.cpu_s, call_peak(host, call, processes), fate)
 
 
 def _of_processes(host: Host | None, those: Sequence[Process], processes: int) -> _Known:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.regions import Key, at_least, labelled, only_counted, regions_of
-from perun_like.analysis.rounds import Round
+from perun_like.analysis.rounds import Call, Round
 from perun_like.analysis.statistics import mean_of
 from perun_like.model.node import Region
 from perun_like.model.recording import RegionCalls
@@ -33,14 +33,32 @@ def regions_in(host: Host, of: Round) -> list[Region]:
         recorded = host.recording.regions if of.rounds == 1 else _started(host)
         ends_ns = {process.pid: process.stop_ns + host.shift_ns for process in of.processes}
         return regions_of(host, roots, [_ended(calls, ends_ns.get(calls.pid)) for calls in recorded])
+    recorded = host.recording.regions if len(of.calls) == 1 else list(_by_rank(host, of.calls))
     if of.rounds == 1:
-        return regions_of(host, roots, in_place=True)
-    touching = [_touching(calls, host.window_ns) for calls in host.recording.regions]
+        return regions_of(host, roots, recorded, in_place=True)
+    touching = [_touching(calls, host.window_ns) for calls in recorded]
     uncounted = lost_calls([host])
     return [
         _incomplete(region) if (region.name, region.rank) in uncounted else region
         for region in regions_of(host, roots, [calls for calls in touching if len(calls.region)], in_place=True)
     ]
+
+
+def _by_rank(host: Host, ranks: Sequence[Call]) -> Iterator[RegionCalls]:
+    """What each rank did in its own round, which others may have begun before and ended after."""
+    rounds = {call.rank: call.windows.later(host.shift_ns) for call in ranks}
+    for calls in host.recording.regions:
+        if calls.rank in rounds:
+            own = rounds[calls.rank]
+            yield _cut(calls, (int(own.a_ns[0]), int(own.b_ns[-1])), host.run_ns[1])
+
+
+def _cut(calls: RegionCalls, window_ns: tuple[int, int], end_ns: int) -> RegionCalls:
+    """Calls cut to a window, but for those still open at the run's end: how long they lasted isn't known."""
+    touching = replace(_touching(calls, window_ns), lost_calls=calls.lost_calls)
+    start_ns, stop_ns = touching.start_ns, touching.stop_ns
+    stop_ns = np.where(stop_ns >= end_ns, stop_ns, np.minimum(stop_ns, window_ns[1]))
+    return replace(touching, start_ns=np.maximum(start_ns, window_ns[0]), stop_ns=stop_ns)
 
 
 def _started(host: Host) -> list[RegionCalls]:

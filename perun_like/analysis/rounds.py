@@ -18,13 +18,13 @@ class Call(NamedTuple):
     """What a process said of itself in a round that was measured in place.
 
     Attributes:
-        runtime_s: Time in the round.
+        windows: When it was in the round, on the first host's clock.
         cpu_s: CPU time of the process and of children it waited for, during the round; None if it wasn't asked.
         peak_before_b, peak_after_b: High-water mark of its resident set at the start and the end; None likewise.
     """
 
     rank: int
-    runtime_s: float
+    windows: Windows
     cpu_s: float | None
     peak_before_b: int | None
     peak_after_b: int | None
@@ -140,7 +140,7 @@ class RankRounds(NamedTuple):
         first, behind = np.searchsorted(self.round, [number, number + 1])
         return Call(
             rank=self.rank,
-            runtime_s=int(np.sum(self.stop_ns[first:behind] - self.start_ns[first:behind])) / 1e9,
+            windows=Windows.joined(self.start_ns[first:behind], self.stop_ns[first:behind]),
             cpu_s=None if cpu_ns < 0 else cpu_ns / 1e9,
             peak_before_b=None if before_b < 0 else before_b,
             peak_after_b=None if after_b < 0 else after_b,

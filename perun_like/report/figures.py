@@ -121,7 +121,7 @@ def notes_on(metric: Metric, notes: Sequence[str]) -> list[str]:
 
 def _lacks(metric: Metric) -> str:
     """``dram incomplete``; ``without rank 3`` of what was never there."""
-    ranks = [name for name in metric.missing if "rank" in name.split(" ")[0] or name.endswith(" ranks")]
+    ranks = [name for name in metric.missing if name.startswith(("rank ", "ranks ")) or name.endswith(" ranks")]
     others = [name_of(name) for name in metric.missing if name not in ranks]
     texts = [f"{', '.join(others)} incomplete" if others else "", f"without {', '.join(ranks)}" if ranks else ""]
     return ", ".join(filter(None, texts))

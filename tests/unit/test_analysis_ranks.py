@@ -307,8 +307,25 @@ def test_ranks_of_a_function_measured_in_place() -> None:
         3 * number(zero.metrics["energy_share_j"].value)
     )
     assert runs[0].metrics["runtime_s"].value == 0.5
-    assert (runs[1].metadata["ranks"], runs[1].metadata["size"]) == (2, 2)
+    facts = [[run.metadata.get(key) for key in ("size", "ranks", "missing_ranks")] for run in runs]
+    assert facts == [[2, 2, None], [2, 1, [1]]]
     assert several.ranks == []
+
+
+def test_regions_of_a_rank_are_those_in_its_own_round() -> None:
+    """Rank 0 goes on to its second round while rank 1 is still in its first; rank 2 has no part in any."""
+    here = (
+        marked(0, (100 * MS, 400 * MS), (500 * MS, 900 * MS), cpu_ms=100),
+        marked(1, (100 * MS, 600 * MS), (600 * MS, 700 * MS), cpu_ms=100),
+    )
+    regions = (
+        calls([("f", 150 * MS, 350 * MS), ("f", 500 * MS, 650 * MS)], rank=0),
+        calls([("f", 200 * MS, 590 * MS)], rank=1),
+        calls([("f", 0, 900 * MS)], rank=2),
+    )
+    _, runs = result(replace(in_place(host(FAST, BUSY, rounds=here, regions=regions), ranks=3), size=3))
+    found = [[(r.rank, r.calls, number(r.metrics["runtime_s"].value)) for r in run.regions] for run in runs]
+    assert found == [[(0, 1, pytest.approx(0.2)), (1, 1, pytest.approx(0.39))], [(0, 1, pytest.approx(0.15))]]
 
 
 def test_a_host_has_no_part_in_rounds_of_others() -> None:
