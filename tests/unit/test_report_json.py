@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import subprocess
 import sys
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,19 @@ def test_a_result_survives_the_way_there_and_back(name):
     tree = TREES[name]()
     assert from_dict(strict(dumps(tree))) == tree
     assert from_dict(to_dict(tree)) == tree
+
+
+def test_the_document_tells_how_to_read_ranks(capsys):
+    document = Path(__file__).parents[2] / "docs" / "file_format.md"
+    [example] = [
+        block for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL) if "ranks" in block
+    ]
+    exec(example, {"run": to_dict(ranks())["root"]["nodes"][0]["nodes"][0]})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [[str(n), "node01"] for n in range(4)]
+    name, percent, _, slowest = lines[4].split()
+    assert (name, slowest) == ("sweep", "0")
+    assert float(percent) == pytest.approx(100 * (0.787 / ((0.787 + 0.346 + 0.312 + 0.324) / 4) - 1))
 
 
 def nodes_of(node):

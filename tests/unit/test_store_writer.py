@@ -82,12 +82,12 @@ def test_a_million_sweeps_would_be_fifteen_megabytes_at_most(tmp_path):
 
 
 def test_the_document_tells_how_to_read_a_file(tmp_path):
-    figures, column, sensors = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    figures, jobs, column, sensors = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     for number, stream in enumerate([with_gaps(rapl_stream(20)), with_gaps(rapl_stream(9_000, 3, 2**32 - 9))]):
         path = str(tmp_path / f"{number}.h5")
         write(path, recording(stream), tree())
         names = {"path": path}
-        exec(figures + column + sensors, names)
+        exec(figures + jobs + column + sensors, names)
         assert names["energy"]["value"] == tree().nodes[0].nodes[0].metrics["energy_j"].value
         np.testing.assert_allclose(names["time_s"], (stream.t0_ns - 5_000_000_000) / 1e9)
         for sensor, raw, valid in zip(stream.sensors, stream.raw, stream.valid, strict=True):
