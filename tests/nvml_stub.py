@@ -30,7 +30,7 @@ class StubGpu:
     memory_b: int = 3 << 30
     capability: int = 70
     cores: int = 5120
-    slices: int = 0
+    units: str = ""
     bus: str = ""
     lost_at_s: float = math.inf
     lacks: str = ""

@@ -9,18 +9,11 @@ from perun_like.analysis.hosts import Host
 from perun_like.analysis.totals import NO_TIME, counted, total
 from perun_like.analysis.windows import Increase, Windows, increases
 from perun_like.model.node import Metric, Provenance
-from perun_like.sensing.contract import ESTIMATED, GAUGE, Missing, Sensor
+from perun_like.sensing.contract import ADDED_DOMAINS, ESTIMATED, GAUGE, Missing, Sensor
 from perun_like.sensing.overlap import is_energy
 
-# Domains whose energy belongs in a host's total, with their device group: what a total lacks if they exist and
-# can't be read. The parts of a package, psys and second doors to a package (mmio) don't belong there.
-_DOMAINS = {"package": "cpu", "dram": "dram", "gpu": "gpu"}
-# What a reason must be about to explain that a device group has no energy.
-_ABOUT = {"cpu": ("rapl", "estimate"), "dram": ("dram",), "gpu": ("gpu", "nvml")}
-_EVERYTHING = ("energy", "all sensors")
-# What a backend would add to a total, and how it says that all of its sensors, or a whole device, are lost.
-_GIVES = {"rapl": ("package", "dram"), "nvml": ("gpu",)}
-_WHOLE = ("energy", "all sensors", "all GPUs", "backend", "samples from ", "GPU ")
+# The device groups of the domains that a total is made of.
+_GROUPS = dict(zip(ADDED_DOMAINS, ("cpu", "dram", "gpu"), strict=True))
 
 
 def energy_sensors(host: Host) -> list[Sensor]:
@@ -39,12 +32,16 @@ def energies(host: Host, sensors: Iterable[Sensor], windows: Windows) -> dict[st
     wanted = list(sensors)
     counted = [sensor for sensor in wanted if sensor.id in host.counters]
     found = increases([host.counters[sensor.id] for sensor in counted], windows)
-    known = {
-        sensor.id: estimates.energy(sensor, increase, windows) if estimates.is_estimate(sensor) else increase
-        for sensor, increase in zip(counted, found, strict=True)
-    }
+    known = {sensor.id: increase for sensor, increase in zip(counted, found, strict=True)}
     known |= {s.id: integrals.energy(host.curves[s.id], windows) for s in wanted if s.id not in known}
-    return {sensor.id: known[sensor.id] for sensor in wanted}
+    return {sensor.id: _modelled(sensor, known[sensor.id], windows) for sensor in wanted}
+
+
+def _modelled(sensor: Sensor, increase: Increase, windows: Windows) -> Increase:
+    """What a sensor stands for: what it counted, or what its model makes of that."""
+    if estimates.is_estimate(sensor):
+        return estimates.energy(sensor, increase, windows)
+    return estimates.part_of_whole(sensor, increase) if estimates.is_share(sensor) else increase
 
 
 def sensor_energy(sensor: Sensor, increase: Increase, owner: int, duration_s: float) -> Metric:
@@ -85,7 +82,7 @@ def why_absent(host: Host, group: str | None = None) -> str:
     """Why a host has no energy, or a device group of it has none, and what would help."""
     if host.duration_s <= 0:
         return NO_TIME
-    missing = [entry for entry in host.recording.missing if _concerns(entry, group)]
+    missing = [entry for entry in host.recording.missing if any(_wanted(domain, group) for domain in entry.domains)]
     texts = [f"{entry.reason}. {entry.remedy}" if entry.remedy else entry.reason for entry in missing]
     if group is None and host.recording.cut:
         texts.append(host.recording.cut)
@@ -96,15 +93,12 @@ def why_absent(host: Host, group: str | None = None) -> str:
 def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
     """Devices that a total lacks because they exist and can't be read, with reasons."""
     added = {sensor.id: sensor for sensor in energy_sensors(host) if sensor.id in host.split.added}
-    estimated = {sensor.domain for sensor in added.values() if sensor.provenance == ESTIMATED}
-    lacking: dict[str, str] = {}
-    for entry in host.recording.missing:
-        for id_ in entry.what.split(", "):
-            domain = _domain(id_, entry.backend)
-            if domain in _DOMAINS and domain not in estimated and group in (None, _DOMAINS[domain]):
-                lacking[id_] = f"{id_}: {entry.reason}"
-        if _uncovered(entry, added.values(), group):
-            lacking[entry.backend] = f"{entry.backend}: {entry.reason}"
+    lacking = {
+        name: f"{name}: {entry.reason}"
+        for entry in host.recording.missing
+        for name, domain in _lost(entry)
+        if _wanted(domain, group) and not _covered(domain, entry.backend, added.values())
+    }
     if host.slept_s:
         lacking["time asleep"] = f"the machine was suspended for {host.slept_s:.3g} s"
     for id_, reason in host.split.partial.items():
@@ -114,23 +108,24 @@ def unreadable(host: Host, group: str | None = None) -> dict[str, str]:
     return lacking
 
 
-def _uncovered(entry: Missing, added: Iterable[Sensor], group: str | None) -> bool:
-    """Whether a backend is lost as a whole and nothing else gives what it would add."""
-    if entry.quiet or not entry.what.startswith(_WHOLE):
-        return False
-    covered = {sensor.domain for sensor in added if sensor.backend != entry.backend}
-    wanted = [domain for domain in _GIVES.get(entry.backend, ()) if group in (None, _DOMAINS[domain])]
-    return any(domain not in covered for domain in wanted)
+def _wanted(domain: str, group: str | None) -> bool:
+    """Whether a domain belongs in the total of a device group, or in that of all."""
+    return domain in _GROUPS and group in (None, _GROUPS[domain])
 
 
-def _domain(id_: str, backend: str) -> str:
-    """``dram`` of ``rapl:package-0/dram``, ``gpu`` of ``nvml:gpu1``; empty for what isn't a sensor of this backend."""
-    device = id_.removeprefix(f"{backend}:")
-    return "" if device == id_ else device.rpartition("/")[2].partition("-")[0].rstrip("0123456789")
+def _lost(entry: Missing) -> list[tuple[str, str]]:
+    """Name and domain of what a total lacks because of an entry: sensors by their ids, all others by their backend."""
+    if entry.quiet:
+        return []
+    ids = entry.what.split(", ")
+    names = ids if len(ids) == len(entry.domains) else [entry.backend] * len(entry.domains)
+    own = f"{entry.backend}:"
+    return [
+        (name if name.startswith(own) else entry.backend, domain)
+        for name, domain in zip(names, entry.domains, strict=True)
+    ]
 
 
-def _concerns(entry: Missing, group: str | None) -> bool:
-    """Whether something that can't be read explains a missing energy."""
-    what = f"{entry.backend} {entry.what}".lower()
-    about = _ABOUT.get(group or "", ("rapl", "estimate", "gpu", "nvml"))
-    return entry.what in _EVERYTHING or any(word in what for word in about)
+def _covered(domain: str, backend: str, added: Iterable[Sensor]) -> bool:
+    """Whether another backend's sensors stand for a domain. Those of one GPU never do for another one."""
+    return domain != "gpu" and any(sensor.domain == domain and sensor.backend != backend for sensor in added)

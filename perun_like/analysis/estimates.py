@@ -4,6 +4,9 @@ An estimating sensor's counter counts busy CPU seconds, and its model has three 
 lower bound, the value and the upper bound::
 
     energy = idle_w x time + active_w_per_cpu x busy CPU seconds
+
+That of a part of a device, as a MIG slice of a GPU, counts a share of what the whole device uses. Which part of the
+device used it nobody knows: the part's energy is anything from nothing to all of it.
 """
 
 from __future__ import annotations
@@ -40,6 +43,21 @@ def energy(sensor: Sensor, busy: Increase, windows: Windows) -> Increase:
     )
     # The coefficients are those of three machines: each in order with the others only as a whole.
     return Increase(np.minimum(lower, value), value, np.maximum(upper, value), busy.missing_s)
+
+
+def is_share(sensor: Sensor) -> bool:
+    """Whether a sensor shows a share of what a whole device uses."""
+    return sensor.provenance == ESTIMATED and "share" in sensor.model
+
+
+def part_of_whole(sensor: Sensor, share: Increase) -> Increase:
+    """Energy of a part of a device, in joules.
+
+    Args:
+        sensor: Its ``model`` has ``share``, 0 to 1.
+        share: The share of what the device used.
+    """
+    return share._replace(lower=np.zeros_like(share.lower), upper=share.upper / float(sensor.model["share"]))
 
 
 def _triple(sensor: Sensor, name: str) -> Sequence[float]:

@@ -16,7 +16,7 @@ from perun_like.model.recording import HostRecording, Process, Recording, Rounds
 from perun_like.model.slicing import named, one_round
 from perun_like.monitoring.metadata import assumptions
 from perun_like.sampling.host import clocks, host_facts
-from perun_like.sensing.contract import Missing
+from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store.assembly import assemble
 from perun_like.store.place import RunPlace
 
@@ -87,7 +87,8 @@ def _nested(name: str, start_ns: int, stop_ns: int) -> Rounds:
 def _without_samples(run: Mapping[str, Any], processes: tuple[Process, ...], reason: str) -> Recording:
     """How the program ended is known even if nothing was sampled."""
     now = clocks()
-    host = HostRecording(host_facts(), (), (Missing("sampler", "all sensors", reason),), (), {}, reason)
+    missing = Missing("sampler", "all sensors", reason, domains=ADDED_DOMAINS)
+    host = HostRecording(host_facts(), (), (missing,), (), {}, reason)
     return Recording(
         name=run["name"],
         run_id=run["run_id"],

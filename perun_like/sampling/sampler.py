@@ -21,7 +21,7 @@ from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.protocol import Message
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, STREAM, Part, Tail
-from perun_like.sampling.sweeper import Sweeper
+from perun_like.sampling.sweeper import Sweeper, closest_ns
 from perun_like.sensing import discovery
 from perun_like.sensing.contract import MEASURED, Backend, Context, Missing, Sensor
 from perun_like.sensing.overlap import covered_estimates
@@ -87,12 +87,13 @@ class Sampler:
             ranks.say_ready(self._shared)
 
     def watch(self, process: dict[str, Any]) -> None:
-        """The application has been started, or has ended: what it used is counted from there, or until there."""
+        """A process of the application has been started, or has ended."""
+        is_first = self._context.application_pid is None
         self._context.watch(process["pid"])
         self._part.write_json(NOTE, {"process": process})
         for sweeper in self._sweepers.values():
-            if sweeper.reads_energy and not self._rests:
-                sweeper.sync(process.get("stop_ns", process["start_ns"]))
+            if is_first and sweeper.reads_energy:  # what the run uses is counted from here
+                sweeper.sync(process["start_ns"])
 
     def note(self, content: dict[str, Any]) -> None:
         """Keep something beside the samples."""
@@ -228,7 +229,7 @@ class Sampler:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 reason = f"the backend was not ready within {PREPARE_TIMEOUT_S:g} s"
-                self._missing.append(Missing(name, "all sensors", reason))
+                self._missing.append(self._lost(name, reason))
         return {name: done[name] for name in jobs if name in done and not threads[name].is_alive()}
 
     def _find(self, name: str) -> Found | None:
@@ -266,13 +267,17 @@ class Sampler:
 
     def _open(self, backend: Backend, sensors: list[Sensor], stream: int) -> Sweeper | None:
         period_ns = max(self._order["period_ns"], backend.min_period_ns)
-        rows = int((MOVE_PERIOD_S + 5) * NS_PER_S / period_ns) + 8
+        rows = int((MOVE_PERIOD_S + 5) * NS_PER_S / closest_ns(backend, sensors, period_ns)) + 8
         try:
             tail = Tail(os.path.join(self._local, f"tail-{stream}"), len(sensors), rows)
             return Sweeper(backend, sensors, self._context, period_ns, tail)
         except Exception as error:  # noqa: BLE001 - a stranger's backend is reported, never fatal
-            self._missing.append(Missing(backend.name, "all sensors", f"{type(error).__name__}: {error}"))
+            self._missing.append(self._lost(backend.name, f"{type(error).__name__}: {error}"))
             return None
+
+    def _lost(self, name: str, reason: str) -> Missing:
+        """A backend that can't be used as a whole."""
+        return Missing(name, "all sensors", reason, domains=discovery.domains_of(self._order["backends"][name]))
 
     def _stats(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,21 @@ _SHORTEST_NS = 10_000_000  # between sweeps that only wait for an update
 _RAISED_IN_A_ROW = 20  # a backend that does nothing but raise is given up
 
 
+def closest_ns(backend: Backend, sensors: Sequence[Sensor], period_ns: int) -> int:
+    """How close together the sweeps of a backend can be: on the grid, or while they wait for an update."""
+    settling_ns = _settling_ns(backend)
+    return min(settling_ns, period_ns) if _settled_after_ns(sensors) > 1.5 * settling_ns else period_ns
+
+
+def _settling_ns(backend: Backend) -> int:
+    return max(backend.min_period_ns // 2, _SHORTEST_NS)
+
+
+def _settled_after_ns(sensors: Sequence[Sensor]) -> int:
+    """How long after an instant a read shows at the latest what there was."""
+    return max(sensor.tick_ns + sensor.lag_ns for sensor in sensors)
+
+
 class Sweeper:
     """Sweeps one backend's sensors from ``start`` until ``stop``.
 
@@ -39,7 +54,7 @@ class Sweeper:
         self.failure: str | None = None
         self.first_sweep = Event()
         self._reader: Reader = backend.open(self.sensors, context)
-        self._settling_ns = max(backend.min_period_ns // 2, _SHORTEST_NS)
+        self._settling_ns = _settling_ns(backend)
         # A lock that is held until there is something else to do: waiting for it with a timeout is a sleep that can
         # be cut short, and costs a third of what an Event does.
         self._woken = _thread.allocate_lock()
@@ -75,7 +90,7 @@ class Sweeper:
 
     def _ask(self, wish: str, settled_ns: int) -> Event:
         self._wish, self._done = wish, Event()
-        self._settled_ns = settled_ns + max(sensor.tick_ns + sensor.lag_ns for sensor in self.sensors)
+        self._settled_ns = settled_ns + _settled_after_ns(self.sensors)
         if self._woken.locked():  # else it is still at what it was asked before: a read that blocks
             self._woken.release()
         return self._done

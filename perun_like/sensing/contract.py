@@ -23,6 +23,8 @@ GAUGE = "gauge"  # a value at an instant
 MEASURED = "measured"
 ESTIMATED = "estimated"
 
+ADDED_DOMAINS = ("package", "dram", "gpu")  # domains of energy that a host's total is made of
+
 
 class Sensor(NamedTuple):
     """One readable quantity of one physical thing.
@@ -38,18 +40,20 @@ class Sensor(NamedTuple):
         scale: Factor from the raw integer to ``unit``.
         modulus: A counter wraps from ``modulus - 1`` to 0, in raw units; None where it can't wrap in practice.
         resolution: Smallest step, in raw units.
-        tick_ns: A read may show a value up to ``tick_ns + lag_ns`` old: the period in which the device updates it.
+        tick_ns: A read may show a value up to ``tick_ns + lag_ns`` old: the longest period in which the device updates
+            it, a counter of energy as a whole.
         lag_ns: … and how long after the update it can be read.
         ceiling: Largest rate a counter can have, in ``unit`` per second (watts for energy); None if unknown.
         domain: Which physical domain it counts, for overlap: ``package``, ``core``, ``uncore``, ``dram``, ``psys``,
-            ``gpu``, …; None for what is never summed. A gauge of power that has a domain stands for an energy, its
-            integral: where a device has no counter.
+            ``gpu``, ``slice`` of a GPU, …; None for what is never summed. A gauge of power that has a domain stands for
+            an energy, its integral: where a device has no counter.
         identity: The physical thing, the same for two sensors that read one thing (a zone, a UUID).
         parent: ``identity`` of the thing whose counter contains this one; None if none does.
         provenance: ``measured`` or ``estimated``.
         accuracy: Relative error of the device itself as documented for it; None if unknown.
         source: The file or call that is read.
-        model: For an estimate, its coefficients and their source; empty otherwise.
+        model: For an estimate, its coefficients and their source; empty otherwise. One with a ``share`` reads what
+            ``parent`` does, with a ``scale`` that has the share in it: from nothing to all of it may be true.
         window_ns: A gauge shows the mean over this long before its update; 0 for the value at an instant.
         outside: Why no total has it although it measures energy, as a GPU that the application can't see; empty for
             all others.
@@ -87,6 +91,9 @@ class Missing(NamedTuple):
         reason: Why it can't be read.
         remedy: What would help; empty where nothing would.
         quiet: Whether it is told only to those who ask, as most machines lack it: no report warns of it.
+        domains: The domains of energy (``ADDED_DOMAINS``) that a total lacks because of it: one for each id in
+            ``what``, empty for an id that no total has; or, beside words, all that these stand for. If it is ``quiet``
+            no total says that it lacks them: it is only told where there is none of that energy.
     """
 
     backend: str
@@ -94,6 +101,13 @@ class Missing(NamedTuple):
     reason: str
     remedy: str = ""
     quiet: bool = False
+    domains: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Missing:
+        """From plain values, as JSON keeps them; what an older version didn't write has its default."""
+        known = {name: facts[name] for name in cls._fields if name in facts}
+        return cls(**known)._replace(domains=tuple(facts.get("domains", ())))
 
 
 class Found(NamedTuple):
@@ -161,13 +175,20 @@ class Reader(Protocol):
 
 
 class Backend(Protocol):
-    """A family of sensors with one way of being read."""
+    """A family of sensors with one way of being read.
+
+    A class whose sensors belong in totals of energy names their domains, ``domains = ("gpu",)``: if it fails as a whole
+    or isn't ready in time, the totals say that they lack it.
+    """
 
     name: str
     min_period_ns: int  # reading more often than this costs more than it tells
 
     def find(self, context: Context) -> Found:
-        """What can be read here, and what can't, with reason and remedy. Does not keep anything open."""
+        """What can be read here, and what can't, with reason and remedy.
+
+        Keeps nothing open but what ``open`` would have to open again; that is given back when its reader is closed.
+        """
         ...
 
     def open(self, sensors: Sequence[Sensor], context: Context) -> Reader:

@@ -145,6 +145,15 @@ def load(spec: str) -> Backend:
     return cast(Backend, found())
 
 
+def domains_of(spec: str) -> tuple[str, ...]:
+    """The domains of energy that a total has from a backend, as its class says; none if it wasn't imported."""
+    module, _, path = spec.partition(":")
+    found: object = sys.modules.get(module)
+    for attribute in path.split("."):
+        found = getattr(found, attribute, None)
+    return tuple(getattr(found, "domains", ()))
+
+
 def find_all(specs: Mapping[str, str], context: Context) -> Discovery:
     """Ask every backend what it can read here. One that fails becomes a Missing: this never raises for it."""
     discovery = Discovery({}, {}, [])
@@ -186,7 +195,7 @@ def _unique(name: str, found: Found, seen: dict[str, str], missing: list[Missing
 def _broken(name: str, spec: str, error: BaseException) -> Missing:
     reason = f"the backend failed: {type(error).__name__}: {error}{_place(error.__traceback__)}"
     remedy = f"Repair or remove the package that provides {spec}, or name the others with --backend."
-    return Missing(name, "backend", reason, remedy)
+    return Missing(name, "backend", reason, remedy, domains=domains_of(spec))
 
 
 def _place(traceback: TracebackType | None) -> str:

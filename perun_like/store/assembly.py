@@ -191,7 +191,7 @@ class _Part:
 
     def recording(self, stop_ns: int, cut: str | None) -> HostRecording:
         """The host's share of the run; why it was cut, if it has no end."""
-        missing = [Missing(**entry) for note in self._notes for entry in note.get("missing", ())]
+        missing = [Missing.of(entry) for note in self._notes for entry in note.get("missing", ())]
         footer = self._footer or {"stats": {}, "cut": cut}
         missing += [Missing(self._backend(f), "some samples", "the part is damaged") for f in self._damaged()]
         for backend, reason in footer["stats"].get("failures", {}).items():

@@ -173,7 +173,7 @@ class RunFile:
         return HostRecording(
             host={**facts["host"]},
             streams=tuple(next(stream.blocks(max(stream.sweeps, 1))) for stream in self.streams(facts)),
-            missing=tuple(_known(Missing, entry) for entry in facts["missing"]),
+            missing=tuple(Missing.of(entry) for entry in facts["missing"]),
             regions=() if facts["regions"] is None else tuple(self._regions(facts["regions"])),
             stats={**facts["stats"]},
             cut=facts["cut"],

@@ -14,6 +14,22 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 _ORDER = "CUDA_DEVICE_ORDER"
 
 
+class Slice(NamedTuple):
+    """A MIG slice of a GPU as CUDA may name it, and how much of the GPU it is.
+
+    Attributes:
+        uuid: ``MIG-…``.
+        place: Numbers of its GPU instance and compute instance, ``1/0``, by which it was named before driver 470.
+        number: NVML's index among the GPU's slices.
+        units: How many compute slices it has; 0 if it doesn't say.
+    """
+
+    uuid: str
+    place: str = ""
+    number: int = 0
+    units: int = 0
+
+
 class Device(NamedTuple):
     """A GPU as CUDA may name it.
 
@@ -21,13 +37,13 @@ class Device(NamedTuple):
         uuid: ``GPU-…``; empty if it couldn't be asked.
         model: Its product's name; GPUs of one model are equally fast.
         speed: Any figure that is larger for a faster GPU.
-        slices: UUIDs of its MIG slices, ``MIG-…``.
+        slices: Its MIG slices.
     """
 
     uuid: str
     model: str
     speed: int = 0
-    slices: Sequence[str] = ()
+    slices: Sequence[Slice] = ()
 
 
 class Visible(NamedTuple):
@@ -36,10 +52,12 @@ class Visible(NamedTuple):
     Attributes:
         indices: NVML's indices of these GPUs.
         doubt: Why it may be others; empty if that is certain.
+        slices: UUIDs of the MIG slices, of those of them that are divided.
     """
 
     indices: frozenset[int]
     doubt: str = ""
+    slices: frozenset[str] = frozenset()
 
 
 def visible(environ: Mapping[str, str], devices: Mapping[int, Device]) -> Visible:
@@ -51,19 +69,22 @@ def visible(environ: Mapping[str, str], devices: Mapping[int, Device]) -> Visibl
     """
     listed = environ.get(VARIABLE)
     if listed is None:
-        return Visible(frozenset(devices))
+        return Visible(frozenset(devices), slices=frozenset(of.uuid for one in devices.values() for of in one.slices))
     order, certain = _order(environ, devices)
     indices: list[int] = []
+    slices: list[str] = []
     by_number = False
-    for name in listed.split(","):
-        index = _named(name.strip(), order, devices)
+    for entry in listed.split(","):
+        name = entry.strip()
+        index = _named(name, order, devices)
         if index is None:
             break
         indices.append(index)
-        by_number |= name.strip().isdecimal()
+        slices += _slices_named(name, devices[index])
+        by_number |= name.isdecimal()
     chosen = frozenset(indices)
     doubtful = by_number and not certain and chosen != frozenset(devices)
-    return Visible(chosen, _doubt(chosen) if doubtful else "")
+    return Visible(chosen, _doubt(chosen) if doubtful else "", frozenset(slices))
 
 
 def _order(environ: Mapping[str, str], devices: Mapping[int, Device]) -> tuple[list[int], bool]:
@@ -82,13 +103,22 @@ def _named(name: str, order: Sequence[int], devices: Mapping[int, Device]) -> in
     wanted = name.lower()
     if wanted.startswith("mig-gpu-"):  # MIG-GPU-<uuid>/<GPU instance>/<compute instance>, before driver 470
         wanted = wanted.removeprefix("mig-").partition("/")[0]
-    names = {index: (device.uuid, *device.slices) for index, device in devices.items()}
+    names = {index: (device.uuid, *(of.uuid for of in device.slices)) for index, device in devices.items()}
     if not wanted.startswith(("gpu-", "mig-")):
         return None
     found = [index for index, of in names.items() if any(one.lower().startswith(wanted) for one in of)]
     # What no known GPU is called may be one that couldn't be asked.
     found = found or [index for index, device in devices.items() if not device.uuid]
     return found[0] if len(found) == 1 else None
+
+
+def _slices_named(name: str, device: Device) -> list[str]:
+    """Which of a GPU's MIG slices an entry names that names this GPU: all, if it names the whole."""
+    wanted = name.lower()
+    if not wanted.startswith("mig-"):
+        return [of.uuid for of in device.slices]
+    place = wanted.partition("/")[2]
+    return [of.uuid for of in device.slices if (of.place == place if place else of.uuid.lower().startswith(wanted))]
 
 
 def _doubt(chosen: frozenset[int]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pynvml as nv
 
 from perun_like.sensing.contract import Missing
-from perun_like_sensors._cuda import Device
+from perun_like_sensors._cuda import Device, Slice
 
 NVMLError = nv.NVMLError
 ALL = "all GPUs"
@@ -54,6 +54,7 @@ class Gpu(NamedTuple):
         calls: How its values are read; what isn't supported is left out.
         limit_w: The largest power limit that it can be given; None if it doesn't say.
         mig: Whether it is divided into MIG slices.
+        units: Into how many compute slices MIG can divide it; 0 if it isn't divided.
         accuracy: Relative error of its power as NVIDIA documents it; None where it doesn't.
     """
 
@@ -62,6 +63,7 @@ class Gpu(NamedTuple):
     calls: tuple[Call, ...]
     limit_w: float | None
     mig: bool
+    units: int
     accuracy: float | None
 
 
@@ -90,7 +92,7 @@ def ask(handle: Any) -> Gpu:
     )
     number = int(nv.nvmlDeviceGetIndex(handle))
     limit_w = limits[1] / 1000 if limits else None
-    return Gpu(number, device, tuple(calls(handle)), limit_w, mig, _accuracy(handle))
+    return Gpu(number, device, tuple(calls(handle)), limit_w, mig, _units(handle) if mig else 0, _accuracy(handle))
 
 
 def calls(handle: Any) -> Iterator[Call]:
@@ -104,7 +106,7 @@ def calls(handle: Any) -> Iterator[Call]:
 
 
 def _fields(handle: Any, quantities: tuple[str, ...]) -> Call:
-    """Energy and power in one call. Their time stamps are left: they are of the real-time clock, which may be set."""
+    """Energy and power in one call. Its time stamps are left: see docs/adr/0003."""
     numbers = [_FIELDS[quantity] for quantity in quantities]
 
     def read() -> list[int | None]:
@@ -161,11 +163,27 @@ def _supported(call: Call) -> bool:
     return all(values) if ENERGY in call.quantities else None not in values
 
 
-def _slices(handle: Any) -> tuple[str, ...]:
-    """UUIDs of a GPU's MIG slices."""
-    places = range(_try(nv.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)
-    found = [_try(nv.nvmlDeviceGetMigDeviceHandleByIndex, handle, place) for place in places]
-    return tuple(str(_try(nv.nvmlDeviceGetUUID, slice_)) for slice_ in found if slice_ is not None)
+def _units(handle: Any) -> int:
+    """Into how many compute slices MIG can divide a GPU: there can be one device of each."""
+    return int(_try(nv.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)
+
+
+def _slices(handle: Any) -> tuple[Slice, ...]:
+    """A GPU's MIG slices, as far as this process may see them."""
+    found = [(place, _try(nv.nvmlDeviceGetMigDeviceHandleByIndex, handle, place)) for place in range(_units(handle))]
+    return tuple(_slice(place, slice_) for place, slice_ in found if slice_ is not None)
+
+
+def _slice(number: int, handle: Any) -> Slice:
+    instances = _try(nv.nvmlDeviceGetGpuInstanceId, handle), _try(nv.nvmlDeviceGetComputeInstanceId, handle)
+    attributes = _try(nv.nvmlDeviceGetAttributes_v2, handle)
+    return Slice(
+        uuid=str(_try(nv.nvmlDeviceGetUUID, handle)),
+        place="" if None in instances else "{}/{}".format(*instances),
+        number=number,
+        # A GPU instance may hold several compute instances: what it has is divided again.
+        units=int(attributes.computeInstanceSliceCount) if attributes else 0,
+    )
 
 
 def _try(function: Callable[..., Any], *args: Any) -> Any:
@@ -195,4 +213,5 @@ def explain(error: Any) -> Missing:
     }
     reason, remedy = reasons.get(error.value, (f"NVML fails: {error}", "See whether nvidia-smi works."))
     # A library without driver is common where jobs are only prepared: no program can use a GPU there.
-    return Missing("nvml", ALL, reason, remedy, quiet=error.value == nv.NVML_ERROR_DRIVER_NOT_LOADED)
+    quiet = error.value == nv.NVML_ERROR_DRIVER_NOT_LOADED
+    return Missing("nvml", ALL, reason, remedy, quiet, domains=("gpu",))

@@ -1,4 +1,8 @@
-"""NVML while it is open: once to ask every GPU, then to read some of their values on a time grid."""
+"""NVML while it is open: once to ask every GPU, then to read some of their values on a time grid.
+
+Starting the driver takes its time, and NVML counts who uses it. So a survey that found GPUs leaves it open, for the
+reader that follows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from perun_like_sensors._nvml import Call, Gpu, NVMLError, ask, by_bus, by_index
 
 
 def survey(addresses: Sequence[str] | None) -> tuple[list[Gpu], list[Missing]]:
-    """Ask every GPU what it is and gives. Nothing stays open.
+    """Ask every GPU what it is and gives. If there is any, NVML stays open until :func:`let_go`.
 
     Args:
         addresses: PCI addresses of those that may be touched; None for all.
@@ -21,16 +25,24 @@ def survey(addresses: Sequence[str] | None) -> tuple[list[Gpu], list[Missing]]:
     Returns:
         GPUs in the order of their indices, and why others couldn't be asked.
     """
+    gpus: list[Gpu] = []
     try:
         nv.nvmlInit()
     except NVMLError as error:
         return [], [explain(error)]
     try:
-        return _asked(_handles(addresses))
+        gpus, missing = _asked(_handles(addresses))
     except NVMLError as error:
-        return [], [explain(error)]
+        missing = [explain(error)]
     finally:
-        nv.nvmlShutdown()
+        if not gpus:
+            let_go()
+    return gpus, missing
+
+
+def let_go() -> None:
+    """Give the driver back, if nobody else in this process uses it."""
+    nv.nvmlShutdown()
 
 
 def _handles(addresses: Sequence[str] | None) -> dict[str, Callable[[], Any]]:
@@ -47,7 +59,7 @@ def _asked(handles: dict[str, Callable[[], Any]]) -> tuple[list[Gpu], list[Missi
         try:
             gpus.append(ask(handle()))
         except NVMLError as error:  # noqa: PERF203  # one failing GPU leaves the others
-            missing.append(Missing("nvml", name, f"it doesn't answer: {error}"))
+            missing.append(Missing("nvml", name, f"it doesn't answer: {error}", domains=("gpu",)))
     return sorted(gpus, key=lambda gpu: gpu.number), missing
 
 
@@ -62,17 +74,17 @@ class NvmlReader:
     """Some sensors, read with as few calls as there are. Raises NVMLError if the driver can't be opened.
 
     Args:
-        sensors: Ids are ``nvml:gpu<index>/…`` and identities are UUIDs.
+        sensors: Ids are ``nvml:gpu<index>/…`` and identities are UUIDs; a MIG slice's parent is its GPU's.
     """
 
     def __init__(self, sensors: Sequence[Sensor]) -> None:
         self._sensors = len(sensors)
         nv.nvmlInit()
         self._open = True
-        columns: dict[tuple[int, str], dict[str, int]] = {}
+        columns: dict[tuple[int, str], dict[str, list[int]]] = {}
         for column, sensor in enumerate(sensors):
-            index = int(sensor.id.removeprefix("nvml:gpu").partition("/")[0])
-            columns.setdefault((index, sensor.identity), {})[sensor.quantity] = column
+            gpu = int(sensor.id.removeprefix("nvml:gpu").partition("/")[0]), sensor.parent or sensor.identity
+            columns.setdefault(gpu, {}).setdefault(sensor.quantity, []).append(column)
         self._readings = [reading for gpu, wanted in columns.items() for reading in _readings(*gpu, wanted)]
 
     def read(self) -> list[int | None]:
@@ -92,10 +104,10 @@ class NvmlReader:
         if self._open:
             self._open = False
             self._readings = []
-            nv.nvmlShutdown()
+            let_go()
 
 
-def _readings(index: int, uuid: str, columns: dict[str, int]) -> list[_Reading]:
+def _readings(index: int, uuid: str, columns: dict[str, list[int]]) -> list[_Reading]:
     """The calls that one GPU needs; none if it is gone, or if its number is another's now."""
     try:
         handle = by_index(index)
@@ -106,5 +118,5 @@ def _readings(index: int, uuid: str, columns: dict[str, int]) -> list[_Reading]:
     return [_Reading(call.read, places) for call in calls(handle) if (places := _places(call, columns))]
 
 
-def _places(call: Call, columns: dict[str, int]) -> list[tuple[int, int]]:
-    return [(result, columns[quantity]) for result, quantity in enumerate(call.quantities) if quantity in columns]
+def _places(call: Call, columns: dict[str, list[int]]) -> list[tuple[int, int]]:
+    return [(result, column) for result, quantity in enumerate(call.quantities) for column in columns.get(quantity, ())]

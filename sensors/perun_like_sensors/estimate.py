@@ -39,6 +39,7 @@ class EstimateBackend:
     """Counts busy CPU time for a model of the processors' energy, and nothing for that of memory."""
 
     name = "estimate"
+    domains = ("package", "dram")
     min_period_ns = 100_000_000
 
     def find(self, context: Context) -> Found:
@@ -47,14 +48,16 @@ class EstimateBackend:
         sensors: list[Sensor] = []
         missing: list[Missing] = []
         if None in _read_once(here, "cpu_busy"):
-            missing.append(Missing("estimate", "estimate:cpu", "the system doesn't say how busy its CPUs are"))
+            why = "the system doesn't say how busy its CPUs are"
+            missing.append(Missing("estimate", "estimate:cpu", why, domains=("package",)))
         else:
             sensors.append(_cpu(here, context))
         memory_b = [value for value in _read_once(here, "memory") if value is not None]
         if memory_b:
             sensors.append(_dram(sum(memory_b), context))
         else:
-            missing.append(Missing("estimate", "estimate:dram", "the system doesn't say how much memory it has"))
+            why = "the system doesn't say how much memory it has"
+            missing.append(Missing("estimate", "estimate:dram", why, domains=("dram",)))
         return Found(sensors, missing)
 
     def open(self, sensors: Sequence[Sensor], context: Context) -> ProbeReader:

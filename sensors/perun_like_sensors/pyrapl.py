@@ -34,6 +34,7 @@ class PyraplBackend:
     """Finds the RAPL zones of this machine that pyRAPL can read."""
 
     name = "pyrapl"
+    domains = DOMAINS
     min_period_ns = RaplBackend.min_period_ns
 
     def find(self, context: Context) -> Found:
@@ -44,17 +45,17 @@ class PyraplBackend:
         known = list(_describe(zones))
         if not known:
             neither = f"pyRAPL reads packages and dram only, and {context.powercap_root} has neither"
-            return Found((), (Missing(self.name, "energy", neither),))
+            return Found((), (Missing(self.name, "energy", neither, domains=DOMAINS),))
         devices = _devices(zones)
         sensors: list[Sensor] = []
-        failed: dict[str, list[str]] = {}
+        failed: dict[str, list[Sensor]] = {}
         for sensor in known:
             reason = _why_unreadable(devices, sensor)
             if reason is None:
                 sensors.append(sensor)
             else:
-                failed.setdefault(reason, []).append(sensor.id)
-        return Found(sensors, [_missing(ids, reason) for reason, ids in failed.items()])
+                failed.setdefault(reason, []).append(sensor)
+        return Found(sensors, [_missing(lost, reason) for reason, lost in failed.items()])
 
     def open(self, sensors: Sequence[Sensor], context: Context) -> PyraplReader:
         """Have pyRAPL open the counter of each sensor. One that can't be opened any more reads as None."""
@@ -141,6 +142,6 @@ def _why_unreadable(devices: Devices | None, sensor: Sensor) -> str | None:
     return None
 
 
-def _missing(ids: Sequence[str], reason: str) -> Missing:
-    entry = unreadable(ids, reason)
+def _missing(sensors: Sequence[Sensor], reason: str) -> Missing:
+    entry = unreadable(sensors, reason)
     return entry._replace(backend=PyraplBackend.name, remedy=entry.remedy or _REMEDIES.get(reason, ""))

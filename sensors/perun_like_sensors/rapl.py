@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from perun_like.sensing.contract import COUNTER, Context, Found, Missing, Sensor
 from perun_like_sensors._powercap import MMIO, Wrap, Zone, find_zones, read_int, wraps
-from perun_like_sensors._rapl_missing import ROOT_ONLY, no_zones, unreadable
+from perun_like_sensors._rapl_missing import DOMAINS, ROOT_ONLY, no_zones, unreadable
 
 # A counter is updated every 1/1024 s, give or take some tens of microseconds
 # (Hähnel et al., Measuring energy consumption for short code paths using RAPL, 2012).
@@ -27,6 +27,7 @@ class RaplBackend:
     """Finds the RAPL zones of this machine."""
 
     name = "rapl"
+    domains = DOMAINS
     min_period_ns = 1_000_000  # there is nothing new to read more often
 
     def find(self, context: Context) -> Found:
@@ -35,14 +36,14 @@ class RaplBackend:
         if not zones:
             return Found((), (no_zones(context),))
         sensors: list[Sensor] = []
-        failed: dict[str, list[str]] = {}
+        failed: dict[str, list[Sensor]] = {}
         for sensor in describe(zones):
             reason = _why_unreadable(_path(sensor))
             if reason is None:
                 sensors.append(sensor)
             else:
-                failed.setdefault(reason, []).append(sensor.id)
-        missing: list[Missing] = [unreadable(ids, reason) for reason, ids in failed.items()]
+                failed.setdefault(reason, []).append(sensor)
+        missing: list[Missing] = [unreadable(zones, reason) for reason, zones in failed.items()]
         return Found(sensors, missing)
 
     def open(self, sensors: Sequence[Sensor], context: Context) -> RaplReader:  # noqa: ARG002  # the contract's signature

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from perun_like.sensing.contract import COUNTER, ESTIMATED, GAUGE, MEASURED, Backend, Context, Sensor
+from perun_like.sensing.contract import ADDED_DOMAINS, COUNTER, ESTIMATED, GAUGE, MEASURED, Backend, Context, Sensor
 from perun_like.sensing.discovery import ALTERNATIVES, backend_specs, find_all, load
 from perun_like.sensing.overlap import is_energy, split
 
@@ -67,7 +67,8 @@ def test_there_are_the_backends_this_project_promises():
 def test_what_is_found_is_described_completely(backend: Backend, context: Context):
     before = descriptors()
     sensors, missing = backend.find(context)
-    assert descriptors() == before  # nothing is kept open between finding and opening
+    backend.open([], context).close()
+    assert descriptors() == before  # nothing that finding leaves open stays so
     assert sensors or missing  # nothing to read always has a reason
     assert len({sensor.id for sensor in sensors}) == len(sensors)
     for sensor in sensors:
@@ -76,6 +77,9 @@ def test_what_is_found_is_described_completely(backend: Backend, context: Contex
         assert entry.backend == backend.name
         assert entry.what
         assert entry.reason
+        assert set(entry.domains) <= {*ADDED_DOMAINS, ""}
+        assert not any(entry.domains) or set(entry.domains) - {""} <= set(backend.domains)  # type: ignore[attr-defined]
+        assert entry.what.count(", ") + 1 == len(entry.domains) or "" not in entry.domains
 
 
 def check(sensor: Sensor, backend: Backend) -> None:

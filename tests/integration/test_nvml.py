@@ -12,6 +12,7 @@ from conftest import Run
 from nvml_stub import StubGpu, configure
 
 import perun_like
+from perun_like.model.check import self_check
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance
 from perun_like.model.recording import Recording
 from perun_like.store.reader import read_recording
@@ -19,11 +20,13 @@ from perun_like.store.reader import read_recording
 Profiled = tuple[DataNode, Recording, str]
 Profile = Callable[..., Profiled]
 
-# Power that changes much faster than it is read; what is left to err is the age of the values, up to 20 ms at each end.
+# Power that changes much faster than it is read; what is left to err is when the updates around both ends were.
 COUNTER = StubGpu("GPU-aaaa1111", low_w=90, high_w=390, period_s=0.007, tick_s=0.02)
 SLOW = StubGpu("GPU-bbbb2222", low_w=60, high_w=400, period_s=2, tick_s=0.083)
 POWER_ONLY = StubGpu("GPU-cccc3333", model="Stub P100", capability=60, lacks="energy,fields", low_w=30, high_w=250,
                      period_s=1.7, tick_s=0.02)  # fmt: skip
+DIVIDED = StubGpu("GPU-dddd4444", model="Stub A100", capability=80, units="31", low_w=80, high_w=380, period_s=0.9,
+                  tick_s=0.05)  # fmt: skip
 
 
 @pytest.fixture
@@ -57,9 +60,9 @@ def within(energy: Metric, true_j: float) -> bool:
 
 
 @pytest.mark.parametrize("wave", ["square", "ramp"])
-def test_five_seconds_by_the_counter(profile_with: Profile, wave: str) -> None:
+def test_three_seconds_by_the_counter(profile_with: Profile, wave: str) -> None:
     gpu = replace(COUNTER, wave=wave)
-    tree, recording, report = profile_with([gpu], 5)  # in 3 s the age of the two values at the ends may come to 0.67 %
+    tree, recording, report = profile_with([gpu])
     true_j = gpu.truth_j(*recording.window_ns)
     energy = metric(tree, "gpu_energy_j")
     assert within(energy, true_j)
@@ -76,8 +79,9 @@ def test_load_that_changes_with_the_reads_stays_within_the_bounds(profile_with: 
     tree, recording, _ = profile_with([SLOW], 1.5, "--period", "20ms")
     energy, true_j = metric(tree, "gpu_energy_j"), SLOW.truth_j(*recording.window_ns)
     assert within(energy, true_j)
-    # Not known is when within 100 ms a value was taken: half of that, times the change of power, at each end.
-    assert energy.value == pytest.approx(true_j, abs=2 * 0.05 * (SLOW.high_w - SLOW.low_w))
+    # The power may change anywhere between two updates: at worst a quarter of the time between them, at each end, and
+    # the updates are known to half the time between two reads.
+    assert energy.value == pytest.approx(true_j, abs=2 * (0.083 / 4 + 0.02 / 2) * (SLOW.high_w - SLOW.low_w))
 
 
 @pytest.mark.parametrize("wave", ["square", "ramp"])
@@ -112,6 +116,36 @@ def test_what_the_application_cannot_see_is_shown_and_not_added(profile_with: Pr
     assert any("not added" in row for row in rows)
     assert any("not visible to the application" in row for row in rows)
     assert metric(tree, "gpu_memory_peak_b").value == SLOW.memory_b
+
+
+def test_slices_of_a_gpu_have_an_estimated_share_that_is_never_added(profile_with: Profile) -> None:
+    tree, recording, report = profile_with([DIVIDED], 1.5)
+    whole, true_j = sensor(tree, "nvml:gpu0/energy"), DIVIDED.truth_j(*recording.window_ns)
+    energy = whole.metrics["energy_j"]
+    assert within(energy, true_j)
+    assert metric(tree, "gpu_energy_j").value == energy.value
+    groups = [metric(tree, f"{group}_energy_j").value for group in ("cpu", "dram", "gpu")]
+    assert metric(tree, "energy_j").value == pytest.approx(sum(joules for joules in groups if joules))
+    for number, units in enumerate((3, 1)):
+        node = sensor(tree, f"nvml:gpu0/energy/mig{number}")
+        share = node.metrics["energy_j"]
+        assert share.value == pytest.approx(units / 7 * energy.value)
+        assert (share.lower, share.upper) == (0, pytest.approx(energy.upper))
+        assert share.provenance is Provenance.ESTIMATED
+        assert f"{units} of 7 compute slices" in str(share.method)
+        assert node.metadata["not_added"] == "inside nvml:gpu0/energy"
+    assert self_check(tree) == []
+    rows = [line.split()[0] for line in report.splitlines() if "in gpu0/energy" in line]
+    assert rows == ["mig0", "mig1"]
+    assert metric(tree, "gpu_energy_j").missing == ()
+
+
+def test_a_program_that_sees_one_slice_is_told_that_the_total_has_the_whole_gpu(profile_with: Profile) -> None:
+    tree, recording, report = profile_with([DIVIDED], 1, CUDA_VISIBLE_DEVICES="MIG-1-dddd4444")
+    assert within(metric(tree, "gpu_energy_j"), DIVIDED.truth_j(*recording.window_ns))
+    shares = [node.id for node in tree.find(NodeType.SENSOR) if "/mig" in node.id]
+    assert shares == ["nvml:gpu0/energy/mig1"]
+    assert "MIG slices of GPU 0: NVML knows the energy of whole GPUs only" in " ".join(report.split())
 
 
 def test_a_gpu_lost_half_way_makes_the_total_at_least(profile_with: Profile) -> None:

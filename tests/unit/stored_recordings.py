@@ -81,7 +81,7 @@ def recording(
     host = HostRecording(
         host={"hostname": "node01", "clocks": [{"monotonic_ns": 5_000_000_000, "realtime_ns": 10**18}, None]},
         streams=streams or (rapl_stream(20),),
-        missing=(Missing("nvml", "GPUs", "no driver", "install it"),),
+        missing=(Missing("nvml", "GPUs", "no driver", "install it", domains=("gpu",)),),
         regions=regions,
         stats={"cpu_s": 0.012, "missed_ticks": 0},
         rounds=in_place,

@@ -194,7 +194,7 @@ def test_load_and_memory_are_those_of_visible_gpus() -> None:
 
 
 def test_a_visible_gpu_without_energy_makes_the_total_at_least() -> None:
-    lacking = Missing("nvml", "nvml:gpu4", "it is suspended")
+    lacking = Missing("nvml", "nvml:gpu4", "it is suspended", domains=("gpu",))
     (run,) = analyse(recording(host(gpu_node(), missing=(lacking,))), Assumptions()).find(NodeType.RUN)
     assert run.metrics["gpu_energy_j"].missing == ("nvml:gpu4",)
     assert run.metrics["gpu_energy_j"].upper is None
@@ -204,7 +204,7 @@ def test_a_visible_gpu_without_energy_makes_the_total_at_least() -> None:
 
 
 def test_what_most_machines_lack_is_a_reason_and_no_warning() -> None:
-    quiet = Missing("nvml", "all GPUs", "no NVIDIA driver here", quiet=True)
+    quiet = Missing("nvml", "all GPUs", "no NVIDIA driver here", quiet=True, domains=("gpu",))
     loud = Missing("rapl", "rapl:psys", "broken")
     tree = analyse(recording(host(missing=(quiet, loud))), Assumptions())
     (run,), (node,) = tree.find(NodeType.RUN), tree.find(NodeType.NODE)

@@ -135,7 +135,7 @@ def test_calls_that_were_only_counted_make_it_at_least() -> None:
 
 
 def test_without_energy_there_is_still_time_and_the_reason() -> None:
-    why = Missing("rapl", "energy", "no powercap tree", "Load the driver.")
+    why = Missing("rapl", "energy", "no powercap tree", "Load the driver.", domains=("package", "dram"))
     [only] = hosts_of(recording(host(missing=(why,), regions=(calls([("f", 0, 500 * MS)]),))))
     [found] = regions_of(only)
     assert runtime(found) == 0.5

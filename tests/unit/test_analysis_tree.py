@@ -183,9 +183,8 @@ def test_a_sensor_that_never_answered_is_missing_not_zero() -> None:
 
 
 def test_a_device_that_exists_but_cannot_be_read_is_named() -> None:
-    masked = Missing(
-        "rapl", "rapl:package-0/dram, rapl:package-0/core, rapl:psys", "readable by root only", "See setup."
-    )
+    what = "rapl:package-0/dram, rapl:package-0/core, rapl:psys"
+    masked = Missing("rapl", what, "readable by root only", "See setup.", domains=("dram", "", ""))
     paths = ["intel-rapl:0", "intel-rapl:1", "intel-rapl:1:2"]
     _, run = result(recording(host(rapl(paths=paths), missing=(masked,))))
     assert run.metrics["energy_j"].missing == ("rapl:package-0/dram",)
@@ -194,20 +193,20 @@ def test_a_device_that_exists_but_cannot_be_read_is_named() -> None:
     assert run.metrics["dram_energy_j"].missing == ("rapl:package-0/dram",)
 
 
-@pytest.mark.parametrize("what", ["all sensors", "all GPUs", "backend", "samples from some moment on", "GPU 0"])
+@pytest.mark.parametrize("what", ["all sensors", "all GPUs", "GPU 0"])
 def test_a_backend_that_is_lost_as_a_whole_makes_at_least(what: str) -> None:
-    lost = Missing("nvml", what, "NVML fails")
+    lost = Missing("nvml", what, "NVML fails", domains=("gpu",))
     _, run = result(recording(host(rapl(), missing=(lost,))))
     assert (run.metrics["energy_j"].upper, run.metrics["energy_j"].missing) == (None, ("nvml",))
     assert run.metrics["cpu_energy_j"].missing == ()
-    for harmless in (lost._replace(quiet=True), lost._replace(backend="theirs")):
+    for harmless in (lost._replace(quiet=True), lost._replace(domains=())):
         _, run = result(recording(host(rapl(), missing=(harmless,))))
         assert run.metrics["energy_j"].missing == ()
 
 
 def test_no_energy_at_all_says_why_and_what_would_help() -> None:
     """Defect 13: without RAPL there was no energy and no explanation."""
-    why = Missing("rapl", "energy", "no powercap tree", "Load the driver.")
+    why = Missing("rapl", "energy", "no powercap tree", "Load the driver.", domains=("package", "dram"))
     _, run = result(recording(host(cpu_busy(1.0), missing=(why,))))
     for name in ("energy_j", "power_w", "cpu_energy_j", "energy_share_j", "energy_rest_j", "co2e_kg"):
         assert run.metrics[name].value is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from nvml_stub import StubGpu, configure
 MS = 1_000_000
 ONE = StubGpu("GPU-aaaa1111")
 TWO = StubGpu("GPU-bbbb2222", model="Stub P100", capability=60, lacks="energy,fields", low_w=30, high_w=250, period_s=3)
+DIVIDED = StubGpu("GPU-dddd", capability=80, units="32", lacks="load")
 
 # Asks the backend, then reads so many times so far apart; tells its modules after the asking.
 PROBE = """
@@ -26,10 +28,11 @@ from perun_like.sensing.contract import Context, Sensor
 from perun_like_sensors.nvml import NvmlBackend
 order = json.loads(sys.argv[1])
 context = Context(environ=order["environ"], **order["roots"])
-found = NvmlBackend().find(context)
+backend = NvmlBackend()
+found = backend.find(context)
 modules, sweeps = sorted(sys.modules), []
 if order["reads"]:
-    reader = NvmlBackend().open(list(reversed(found.sensors)), context)
+    reader = backend.open(list(reversed(found.sensors)), context)
     for _ in range(order["reads"]):
         time.sleep(order["apart_s"])
         t0 = time.monotonic_ns()
@@ -172,14 +175,80 @@ def test_a_doubtful_order_is_told(probe: Probe):
 
 
 def test_a_divided_card_counts_whole(probe: Probe):
-    divided = replace(ONE, uuid="GPU-dddd", capability=80, slices=2, lacks="load")
     for listed in ("MIG-0-dddd", "MIG-1", "MIG-GPU-dddd/1/0", "GPU-d", "1"):
-        answer = probe([ONE, divided], {"CUDA_VISIBLE_DEVICES": listed})
+        answer = probe([ONE, DIVIDED], {"CUDA_VISIBLE_DEVICES": listed})
         assert by_id(answer)["nvml:gpu1/energy"]["outside"] == "", listed
         assert by_id(answer)["nvml:gpu0/energy"]["outside"], listed
-        told = {entry["what"]: entry["reason"] for entry in answer["missing"]}
-        assert "MIG" in told["nvml:gpu1/util"]
-        assert "whole GPUs" in told["MIG slices of GPU 1"]
+        told = {entry["what"]: entry for entry in answer["missing"]}
+        assert "MIG" in told["nvml:gpu1/util"]["reason"]
+        assert "whole GPUs" in told["MIG slices of GPU 1"]["reason"]
+        assert told["MIG slices of GPU 1"]["domains"] == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "numbers"),
+    [
+        (None, [0, 1]),
+        ("1", [0, 1]),
+        ("GPU-d", [0, 1]),
+        ("MIG-1", [1]),
+        ("MIG-1,MIG-0", [0, 1]),
+        ("MIG-GPU-dddd/1/0", [0]),
+        ("MIG-GPU-dddd/9/0", []),
+        ("0", []),
+        ("", []),
+    ],
+)
+def test_visible_slices_of_a_divided_card_have_a_share(probe: Probe, listed: str | None, numbers: list[int]):
+    environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | ({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed})
+    sensors = by_id(probe([ONE, DIVIDED], environ))
+    whole = sensors["nvml:gpu1/energy"]
+    shares = [id_ for id_ in sensors if "/mig" in id_]
+    assert shares == [f"nvml:gpu1/energy/mig{number}" for number in numbers]
+    for number, id_ in zip(numbers, shares, strict=True):
+        of = sensors[id_]
+        share = [3, 2][number] / 7
+        assert of["scale"] == pytest.approx(whole["scale"] * share)
+        assert of["ceiling"] == pytest.approx(whole["ceiling"] * share)
+        assert (of["identity"], of["parent"]) == (f"MIG-{number}-dddd", "GPU-dddd")
+        assert (of["provenance"], of["model"]["share"]) == ("estimated", pytest.approx(share))
+        assert of["domain"] != whole["domain"] == "gpu"
+
+
+def test_slices_are_read_with_their_card(probe: Probe):
+    answer = probe([DIVIDED], reads=3, apart_s=0.05)
+    ids = [sensor["id"] for sensor in answer["sensors"]]
+    for _, _, values in answer["sweeps"]:
+        read = dict(zip(ids, values, strict=True))
+        assert read["nvml:gpu0/energy"] > 5_000_000
+        assert read["nvml:gpu0/energy/mig0"] == read["nvml:gpu0/energy/mig1"] == read["nvml:gpu0/energy"]
+
+
+def test_slices_that_do_not_tell_their_size_are_part_of_the_whole(probe: Probe):
+    answer = probe([replace(DIVIDED, lacks="attributes,instances")])
+    assert not any("/mig" in sensor["id"] for sensor in answer["sensors"])
+    assert "MIG slices of GPU 0" in [entry["what"] for entry in answer["missing"]]
+
+
+def test_a_card_whose_slices_are_all_visible_needs_no_note(probe: Probe):
+    answer = probe([replace(DIVIDED, units="421")])
+    assert [entry["what"] for entry in answer["missing"]] == ["nvml:gpu0/util"]
+    assert sum(sensor["model"].get("share", 0) for sensor in answer["sensors"]) == pytest.approx(1)
+
+
+def test_a_divided_card_without_a_counter_shares_its_power(probe: Probe):
+    sensors = by_id(probe([replace(DIVIDED, lacks="energy,load")]))
+    of = sensors["nvml:gpu0/power/mig0"]
+    assert (of["kind"], of["unit"], of["domain"], of["ceiling"]) == ("gauge", "W", "slice", None)
+    assert of["scale"] == pytest.approx(sensors["nvml:gpu0/power"]["scale"] * 3 / 7)
+
+
+@pytest.mark.parametrize("lost_at_s", [0, math.inf])
+def test_the_driver_is_started_once(tmp_path: Path, probe: Probe, lost_at_s: float):
+    log = tmp_path / "log"
+    answer = probe([replace(ONE, lost_at_s=lost_at_s)], {"NVML_STUB_LOG": str(log)}, reads=1)
+    assert bool(answer["sensors"]) == bool(lost_at_s)
+    assert log.read_text() == "+-"  # and let go, before the process ends
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,8 @@ def test_zones_that_it_does_not_recognise_do_not_cost_the_others(tmp_path: Path)
     assert [sensor.id for sensor in sensors] == ["pyrapl:package-0", "pyrapl:package-0/dram"]
     lost = ("package-0/dram@intel-rapl:0:1", "package-1", "package-1@intel-rapl:2", "package-9")
     what = ", ".join(f"pyrapl:{name}" for name in lost)
-    assert missing == [Missing("pyrapl", what, "pyRAPL doesn't recognise the zone", READ_BY_RAPL)]
+    domains = ("dram", "package", "package", "package")
+    assert missing == [Missing("pyrapl", what, "pyRAPL doesn't recognise the zone", READ_BY_RAPL, domains=domains)]
 
 
 def test_a_package_without_a_number_confuses_it_and_is_reported(tmp_path: Path):
@@ -210,9 +211,8 @@ def test_no_permission_says_what_grants_it_for_good():
         pytest.skip(f"files that even root can't read need FUSE: {error}")
     assert [sensor.id for sensor in sensors] == ["pyrapl:package-1"]
     reason = "energy_uj is readable by root only since kernel 5.10 (CVE-2020-8694)"
-    assert missing == [
-        Missing("pyrapl", "pyrapl:package-0", reason, "'perun-like setup' prints what grants it for good.")
-    ]
+    remedy = "'perun-like setup' prints what grants it for good."
+    assert missing == [Missing("pyrapl", "pyrapl:package-0", reason, remedy, domains=("package",))]
 
 
 # ---- the package pyRAPL
@@ -224,9 +224,8 @@ def test_not_installed_is_a_reason_with_a_remedy(plant: Plant, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "pyRAPL", None)  # how an import is made to fail
     found = PyraplBackend().find(here)
     assert list(found.sensors) == []
-    assert found.missing == [
-        Missing("pyrapl", "pyrapl:package-0", "the package pyRAPL is not installed", 'pip install "perun-like[pyrapl]"')
-    ]
+    reason, remedy = "the package pyRAPL is not installed", 'pip install "perun-like[pyrapl]"'
+    assert found.missing == [Missing("pyrapl", "pyrapl:package-0", reason, remedy, domains=("package",))]
     reader = PyraplBackend().open(sensors, here)
     assert reader.read() == [None]
     reader.close()

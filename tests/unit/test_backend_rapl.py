@@ -189,11 +189,26 @@ def test_a_zone_that_gives_no_number_does_not_cost_the_others(tmp_path: Path):
     found = RaplBackend().find(Context(powercap_root=str(tmp_path)))
     assert [sensor.id for sensor in found.sensors] == ["rapl:package-0"]
     reasons = {missing.what: missing.reason for missing in found.missing}
+    assert {missing.domains for missing in found.missing} == {("package",)}
     assert reasons == {
         "rapl:package-1": "energy_uj holds no number",
         "rapl:package-2": "reading energy_uj fails: No such file or directory",
         "rapl:package-3": "reading energy_uj fails: Is a directory",
     }
+
+
+def test_what_a_total_lacks_is_told_of_each_zone(tmp_path: Path):
+    write_zone(tmp_path, "intel-rapl:0", "package-0", energy="garbage\n")
+    for number, name in enumerate(("core", "dram")):
+        write_zone(tmp_path, f"intel-rapl:0:{number}", name, energy="garbage\n")
+    write_zone(tmp_path, "intel-rapl:1", "psys", energy="garbage\n")
+    write_zone(tmp_path, "intel-rapl-mmio:0", "package-0", energy="garbage\n")
+    (missing,) = RaplBackend().find(Context(powercap_root=str(tmp_path))).missing
+    lacking = dict(zip(missing.what.split(", "), missing.domains, strict=True))
+    assert lacking == {
+        "rapl:package-0": "package", "rapl:package-0/core": "", "rapl:package-0/dram": "dram", "rapl:psys": "",
+        "rapl:mmio:package-0": "",
+    }  # fmt: skip
 
 
 def test_failing_reads_are_missing_for_their_zone_only_and_may_recover(tmp_path: Path):
@@ -235,6 +250,7 @@ def test_no_permission_says_what_grants_it_for_good(roots_only: Path):
             "energy_uj is readable by root only since kernel 5.10 (CVE-2020-8694)",
             "'perun-like setup' prints what grants it for good.",
             False,
+            ["package", "package"],
         ]
     ]
 

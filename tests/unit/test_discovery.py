@@ -11,7 +11,16 @@ import pytest
 
 from perun_like.errors import InputError
 from perun_like.sensing.contract import COUNTER, Context, Found, Missing, Sensor
-from perun_like.sensing.discovery import ALTERNATIVES, GROUP, backend_specs, chosen_specs, find_all, load, select
+from perun_like.sensing.discovery import (
+    ALTERNATIVES,
+    GROUP,
+    backend_specs,
+    chosen_specs,
+    domains_of,
+    find_all,
+    load,
+    select,
+)
 
 
 def install(directory: Path, distribution: str, section: str) -> str:
@@ -102,7 +111,7 @@ class Thief:
         return Found([sensor("good:1", "thief"), sensor("thief:1", "thief")])
 
 class Raises(Good):
-    name = "raises"
+    name, domains = "raises", ("gpu",)
     def find(self, context):
         raise KeyError("ROCM")
 
@@ -152,6 +161,17 @@ def test_broken_backends_are_reported_and_the_others_go_on(strangers: None):
     assert "SystemExit: 3" in reasons["exits"]
     assert "registered as 'renamed' but calls itself 'good'" in reasons["renamed"]
     assert all(missing.remedy for missing in discovery.missing)
+    assert {missing.backend: missing.domains for missing in discovery.missing if missing.domains} == {
+        "raises": ("gpu",)
+    }
+
+
+def test_the_domains_that_a_class_promises_are_known_once_it_is_imported(strangers: None):
+    spec = "stranger_sensors:Raises"
+    assert domains_of(spec) == ()
+    load(spec)
+    assert domains_of(spec) == ("gpu",)
+    assert domains_of("stranger_sensors:Good") == domains_of("stranger_sensors:number") == domains_of("nowhere:X") == ()
 
 
 def test_ids_stay_unique_and_the_loser_is_reported(strangers: None):

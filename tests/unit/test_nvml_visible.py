@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from perun_like_sensors._cuda import Device, Visible, visible
+from perun_like_sensors._cuda import Device, Slice, Visible, visible
 
 ALIKE = {
     0: Device("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "A100", 100),
     1: Device("GPU-8932aaaa-0000-4106-c12f-20bd9faed9f6", "A100", 100),
-    2: Device("GPU-11111111-d72c-4106-c12f-20bd9faed9f6", "A100", 100, ("MIG-5af2-1", "MIG-77b0-2")),
+    2: Device(
+        "GPU-11111111-d72c-4106-c12f-20bd9faed9f6",
+        "A100",
+        100,
+        (Slice("MIG-5af2-1", "1/0"), Slice("MIG-77b0-2", "2/0")),
+    ),
 }
 MIXED = {0: Device("GPU-a", "T400", 10), 1: Device("GPU-b", "H100", 900), 2: Device("GPU-c", "T400", 10)}
 
@@ -44,11 +49,31 @@ MIXED = {0: Device("GPU-a", "T400", 10), 1: Device("GPU-b", "H100", 900), 2: Dev
     ],
 )
 def test_a_list_names_gpus_until_its_first_error(listed: str, seen: set[int]):
-    assert visible({"CUDA_VISIBLE_DEVICES": listed}, ALIKE) == Visible(frozenset(seen))
+    found = visible({"CUDA_VISIBLE_DEVICES": listed}, ALIKE)
+    assert found._replace(slices=frozenset()) == Visible(frozenset(seen))
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ("2", {"MIG-5af2-1", "MIG-77b0-2"}),
+        ("GPU-1", {"MIG-5af2-1", "MIG-77b0-2"}),
+        ("MIG-77", {"MIG-77b0-2"}),
+        ("0,mig-77B", {"MIG-77b0-2"}),
+        ("MIG-77,MIG-5", {"MIG-5af2-1", "MIG-77b0-2"}),
+        ("MIG-77,7,MIG-5", {"MIG-77b0-2"}),
+        ("MIG-GPU-11111111-d72c-4106-c12f-20bd9faed9f6/1/0", {"MIG-5af2-1"}),
+        ("0,1", set()),
+        ("", set()),
+    ],
+)
+def test_a_list_names_slices_or_whole_gpus(listed: str, seen: set[str]):
+    assert visible({"CUDA_VISIBLE_DEVICES": listed}, ALIKE).slices == seen
 
 
 def test_without_the_variable_all_are_seen():
-    assert visible({}, ALIKE) == Visible(frozenset({0, 1, 2}))
+    slices = frozenset({"MIG-5af2-1", "MIG-77b0-2"})
+    assert visible({}, ALIKE) == Visible(frozenset({0, 1, 2}), slices=slices)
     assert visible({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, {}) == Visible(frozenset())
 
 
