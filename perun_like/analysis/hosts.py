@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -82,9 +82,7 @@ class Host:
     @property
     def clock_step_s(self) -> float | None:
         """By how much its real time moved against CLOCK_MONOTONIC while it was recorded; None if unknown."""
-        clocks = [entry for entry in self.recording.host.get("clocks") or [] if entry]
-        ahead_ns = [int(entry["monotonic_ns"]) - int(entry["realtime_ns"]) for entry in clocks]
-        return abs(ahead_ns[-1] - ahead_ns[0]) / 1e9 if len(ahead_ns) > 1 else None
+        return clock_step_s(self.recording.host.get("clocks"))
 
     @property
     def slept_s(self) -> float:
@@ -129,6 +127,12 @@ class Host:
             return slice(None)
         a_ns, b_ns = self.window_ns
         return slice(int(np.searchsorted(stream.t0_ns, a_ns)), int(np.searchsorted(stream.t1_ns, b_ns, "right")))
+
+
+def clock_step_s(clocks: Sequence[Mapping[str, Any] | None] | None) -> float | None:
+    """By how much a host's real time moved against CLOCK_MONOTONIC between two looks at both; None if unknown."""
+    ahead_ns = [int(entry["monotonic_ns"]) - int(entry["realtime_ns"]) for entry in clocks or () if entry]
+    return abs(ahead_ns[-1] - ahead_ns[0]) / 1e9 if len(ahead_ns) > 1 else None
 
 
 def hosts_of(recording: Recording) -> list[Host]:

@@ -55,7 +55,7 @@ def analyse(recording: Recording, assumptions: Assumptions) -> DataNode:
     runs = [_run(recording, parts, timeline.round(k), assumptions) for k in range(min(rounds, most))]
     several = DataNode(recording.run_id, NodeType.MULTI_RUN, nodes=runs, metadata=rounds_metadata(recording, timeline))
     if rounds == 1:
-        several.metrics = _over_one_round(runs[0].metrics)
+        several.metrics = over_one_round(runs[0].metrics)
     else:
         whose = f"{rounds} rounds" if rounds <= most else f"the first {most} of {rounds:,} rounds"
         several.metrics = _over_rounds(recording, parts, timeline, runs, whose, assumptions)
@@ -188,7 +188,7 @@ def _mean(parts: Mapping[str, Metric], unit: str, weights: Sequence[float]) -> M
     return total(shares, unit, reason)
 
 
-def _over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+def over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Metrics over the rounds of a run that had only one."""
     return {
         name: metric if metric.value is None else replace(metric, mean=float(metric.value), n=1)
