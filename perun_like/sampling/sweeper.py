@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from threading import Event, Thread
 
 from perun_like.sampling.spool import Tail
-from perun_like.sensing.contract import COUNTER, Backend, Context, Reader, Sensor
+from perun_like.sensing.contract import Backend, Context, Reader, Sensor
+from perun_like.sensing.overlap import is_energy
 from perun_like.units import NS_PER_S
 
 _GO_ON, _REST, _END = "go on", "rest", "end"
@@ -73,8 +74,8 @@ class Sweeper:
 
     @property
     def reads_energy(self) -> bool:
-        """Whether it reads any counter of energy."""
-        return any(sensor.unit == "J" and sensor.kind == COUNTER for sensor in self.sensors)
+        """Whether any of its sensors measures or estimates energy."""
+        return any(is_energy(sensor) for sensor in self.sensors)
 
     def stop(self, stop_ns: int) -> None:
         """End with a sweep late enough to show the counters' values at ``stop_ns``."""
