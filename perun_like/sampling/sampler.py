@@ -279,10 +279,6 @@ class Sampler:
         """A backend that can't be used as a whole."""
         return Missing(name, "all sensors", reason, domains=discovery.domains_of(self._order["backends"][name]))
 
-    def _lost(self, name: str, reason: str) -> Missing:
-        """A backend that can't be used as a whole."""
-        return Missing(name, "all sensors", reason, domains=discovery.domains_of(self._order["backends"][name]))
-
     def _stats(self) -> dict[str, Any]:
         return {
             "cpu_s": time.process_time(),
