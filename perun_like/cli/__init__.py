@@ -74,7 +74,9 @@ def _parsed(sampler: SamplerProcess | None) -> int:
 
 
 def complain(error: Exception) -> None:
-    """Say what went wrong, if there is anyone who listens."""
+    """Say what went wrong, if there is anyone who listens: of the ranks of a host that have it all, one does."""
+    if _may_be_a_rank() and not _is_first_to_say(f"{error}"):
+        return
     try:
         sys.stderr.write(f"perun-like: {error}\n")
         sys.stderr.flush()
@@ -82,12 +84,27 @@ def complain(error: Exception) -> None:
         pass
 
 
+def _may_be_a_rank() -> bool:
+    return any(name in os.environ for name in _OF_LAUNCHERS)
+
+
+def _is_first_to_say(text: str) -> bool:
+    from perun_like.errors import InputError
+    from perun_like.launch.launchers import detect
+    from perun_like.monitoring.shared import is_first_to_say
+
+    try:
+        return is_first_to_say(detect(os.environ), text)
+    except InputError:  # which rank this is is the very question
+        return True
+
+
 def _early_sampler() -> SamplerProcess | None:
     """For ``profile``, a sampling process that starts while we still import what the command line needs.
 
     Both take some 40 ms, and the application's first line waits for both.
     """
-    if sys.argv[1:2] != ["profile"] or len(sys.argv) < 3 or any(name in os.environ for name in _OF_LAUNCHERS):
+    if sys.argv[1:2] != ["profile"] or len(sys.argv) < 3 or _may_be_a_rank():
         return None  # of several ranks on a host one has a sampler, and which isn't known yet
     from perun_like.errors import SamplerError
     from perun_like.sampling.process import SamplerProcess

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from perun_like.config import OPTIONS, Settings, resolve
 from perun_like.errors import InputError, InterruptedStartError
 from perun_like.launch.child import SignalGate, end_by, end_like, original_environ
-from perun_like.launch.launchers import Surroundings, detect
-from perun_like.launch.pmi import PmiServer
+from perun_like.launch.launchers import detect
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import check_place
 from perun_like.monitoring.monitor import PerunMonitor
+from perun_like.monitoring.shared import is_first_to_say
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import new_run_id
@@ -112,8 +112,7 @@ def run(program: Program, options: Mapping[str, object], sampler: SamplerProcess
     _quiet_libraries()
     application = _application(program, environ, settings)
     backends = chosen_specs(sys.path, settings.backend)
-    server = PmiServer.of(environ)
-    comm = detect(environ, settings.run_id, Surroundings(server.job_name))
+    comm = detect(environ, settings.run_id)
     if comm.problem is not None:
         _say(f"perun-like: {comm.problem}\n")
     monitor = PerunMonitor(application, comm, backends, {}, settings, sampler, SignalGate())
@@ -124,10 +123,9 @@ def run(program: Program, options: Mapping[str, object], sampler: SamplerProcess
         end_by(error.signal)
     finally:
         monitor.close()
-    if comm.rank == 0:
-        _show(monitor, status, tree, settings)
-    if monitor.ending is not None and monitor.ending.exit_code == 0:
-        server.leave()
+    if monitor.problem is not None and not is_first_to_say(comm, monitor.problem):
+        monitor.problem = None
+    _show(monitor, status, tree, settings)
     if monitor.ending is None:
         sys.exit(monitor.exit_code)
     end_like(monitor.ending)

@@ -9,8 +9,7 @@ from typing import Any
 
 from perun_like.errors import InputError
 from perun_like.launch.comm import Comm
-from perun_like.launch.launchers import Surroundings, detect
-from perun_like.launch.pmi import PmiServer
+from perun_like.launch.launchers import detect
 
 
 def own_place(environ: Mapping[str, str]) -> Comm:
@@ -19,12 +18,14 @@ def own_place(environ: Mapping[str, str]) -> Comm:
     Raises:
         InputError: the launcher's variables contradict each other, or what MPI says.
     """
-    comm = detect(environ, None, Surroundings(PmiServer.of(environ).job_name))
+    comm = detect(environ)
     world = _world()
     if world is None:
         return comm
     rank, size = world.Get_rank(), world.Get_size()
     if comm.job_id is None and size > 1:
+        if job_id := environ.get("PERUN_JOB_ID"):
+            return Comm(rank, size, rank, job_id, None, comm.launcher)
         problem = comm.problem or (
             f"MPI says that this is rank {rank} of {size}, but which job that is can't be told: each rank gets a "
             "profile of its own. For a common one, set PERUN_JOB_ID, equal on all ranks"

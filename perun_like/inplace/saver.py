@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from signal import SIGKILL
 from typing import Any
 
 from perun_like.errors import PerunError
@@ -32,11 +33,13 @@ class Saver:
     def __init__(self) -> None:
         order_r, self._order_w = os.pipe()
         self._result_r, result_w = os.pipe()
-        paths = [os.path.abspath(path) for path in sys.path if path]
-        argv = [sys.executable, "-I", "-S", "-c", _BOOT, *paths]
+        argv = [sys.executable, "-I", "-S", "-c", _BOOT, *_paths()]
         actions = [(os.POSIX_SPAWN_DUP2, order_r, 0), (os.POSIX_SPAWN_DUP2, result_w, 1)]
         try:
-            self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+            # A session of its own: an interrupt from the terminal is for the program.
+            self._pid = os.posix_spawn(
+                sys.executable, argv, os.environ, file_actions=actions, setsid=True, setsigmask=()
+            )
         finally:
             os.close(order_r)
             os.close(result_w)
@@ -65,16 +68,36 @@ class Saver:
             PerunError: it could not be saved; the parts are kept.
         """
         order = {"parts": place.parts, "path": place.path, "process": process, "run": run, "problem": problem}
-        with open(self._order_w, "w") as orders, suppress(BrokenPipeError):
-            json.dump({**order, "colour": colour, "trees": trees}, orders)
-        with open(self._result_r) as results:
-            text = results.read()
+        try:
+            text = self._ask({**order, "colour": colour, "trees": trees})
+        except KeyboardInterrupt:  # what it hasn't saved yet is for whoever recovers it
+            os.kill(self._pid, SIGKILL)
+            raise
+        fate = "has ended"
         with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-        answer: dict[str, Any] = json.loads(text) if text else {"error": "the process that saves results was killed"}
+            code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            fate = f"failed with exit code {code}" if code > 0 else f"was killed by signal {-code}" if code else fate
+        answer: dict[str, Any] = json.loads(text) if text else {"error": f"the process that saves results {fate}"}
         if "error" in answer:
             raise PerunError(answer["error"])
         return Saved(answer["report"], answer["trees"])
+
+    def _ask(self, order: Mapping[str, Any]) -> str:
+        with open(self._order_w, "w") as orders, suppress(BrokenPipeError):
+            json.dump(order, orders)
+        with open(self._result_r) as results:
+            return results.read()
+
+    def dismiss(self) -> None:
+        """Nothing is to be saved after all: it ends by itself."""
+        os.close(self._order_w)
+        os.close(self._result_r)
+
+
+def _paths() -> list[str]:
+    """Where modules are, what is installed first: a program may have a ``numpy.py`` beside it."""
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    return sorted(paths, key=lambda path: os.path.basename(path) not in ("site-packages", "dist-packages"))
 
 
 class Saved:

@@ -35,7 +35,7 @@ def _saved(order: dict[str, Any]) -> dict[str, Any]:
         raise PerunError(f"{place.parts} was removed while it was written")
     if order["run"]["size"] > 1:
         recording = recording_of_all(place)
-        place = place.named(recording.run_id)
+        place = place.named(recording.run_id, recording.name)
     else:
         recording = recording_of(place, [order["process"]], order["run"], order["problem"])
     saved = save_each(recording, place)

@@ -11,7 +11,7 @@ import os
 import sys
 from _thread import allocate_lock
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
-from perun_like.monitoring.shared import SharedMeasurement
+from perun_like.monitoring.shared import measurement_for
 from perun_like.sampling.activity import REST_AFTER_S
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sensing.discovery import chosen_specs
-from perun_like.store.place import RunPlace, new_run_id
+from perun_like.store.place import new_run_id
 
 if TYPE_CHECKING:
     from perun_like.model.node import DataNode
@@ -69,17 +69,15 @@ class Session:
             self._complain(f"nothing is measured: {error}")
 
     def _open(self, comm: Comm) -> None:
-        config, together = self._config, comm.job_id is not None
+        config = self._config
         name, output = config.name or self._app.name, os.path.abspath(config.output)  # it may change its directory
-        run_id = config.run_id if together else config.run_id or new_run_id()
+        run_id = config.run_id or (new_run_id() if comm.job_id is None else None)
         metadata = run_metadata(self._app, config)
-        self._run = {"name": name, "run_id": run_id, "size": comm.size, "metadata": metadata}
         if comm.job_id is not None:
-            place = RunPlace.claim_together(output, name, run_id, comm.job_id)
-            self._measurement = SharedMeasurement(place, comm, config, self._run)
-        else:
-            place = RunPlace.claim(output, name, str(run_id))
-            self._measurement = Measurement(place, comm, config, self._run)
+            # Ranks needn't come to sessions with different settings in one order.
+            comm = replace(comm, job_id=f"{comm.job_id}{_given(config)}")
+        self._run = {"name": name, "run_id": run_id, "size": comm.size, "metadata": metadata}
+        self._measurement = measurement_for(comm, config, self._run, output)
         self._measurement.prepare(chosen_specs(sys.path, config.backend), {}, in_place=True)
         self._measurement.begin()
         self._in_place = OwnProcess(self._measurement, comm)
@@ -138,17 +136,18 @@ class Session:
 
     def leave(self) -> None:
         """In a forked child: it is our parent's, and so are its pipes."""
-        if self._measurement is not None and self._measurement.sampler is not None:
-            self._measurement.sampler.disown()
+        if self._measurement is not None:
+            self._measurement.disown()
         self._measurement = self._in_place = None
         self._lock = allocate_lock()
 
     def _save(self, measurement: Measurement, process: dict[str, Any]) -> None:
+        savers: list[Saver] = []
         try:
-            saver = Saver() if measurement.reports else None
-            if not measurement.finish(failed=False) or saver is None:
-                self._leave_to_others(measurement)
+            if not measurement.finish(failed=False, get_ready=lambda: savers.append(Saver())):
+                self._leave_to_others(measurement, savers)
                 return
+            saver = savers[0] if savers else Saver()
             saved = saver.save(
                 measurement.place, process, self._run, measurement.problem, colour=_coloured(), trees=awaited()
             )
@@ -164,9 +163,13 @@ class Session:
         if self._config.report:
             write_error(saved.report)
 
-    def _leave_to_others(self, measurement: Measurement) -> None:
+    def _leave_to_others(self, measurement: Measurement, savers: list[Saver]) -> None:
         """Another rank makes the result, or nobody can yet."""
-        if measurement.reports and measurement.problem is not None:
+        for saver in savers:
+            saver.dismiss()
+        if hasattr(sys, "last_value"):  # an exception that nobody handled: the launcher may end the others
+            measurement.tell_failure()
+        if measurement.problem is not None:
             self._complain(measurement.problem)
         measurement.place.unlock()
 
@@ -231,6 +234,13 @@ def _coloured() -> bool:
     with suppress(OSError, ValueError, AttributeError):
         return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return False
+
+
+def _given(config: Settings) -> str:
+    """The settings that stand in the program, and so are the same on all ranks; those of an environment may differ."""
+    names = [field.name for field in fields(config) if field.name not in _OF_A_CALL]
+    given = [name for name in names if config.origins.get(name, "").startswith("--")]
+    return "".join(f" {name}={getattr(config, name)}" for name in given)
 
 
 def program_name() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -22,6 +23,11 @@ class Ancestor(NamedTuple):
     parent: int
     start_ticks: str
 
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return int(self.directory.rpartition("/")[2])
+
     def has(self, variable: str) -> bool:
         """Whether it was started with a variable in its environment. Of another user's process: no."""
         try:
@@ -29,6 +35,21 @@ class Ancestor(NamedTuple):
                 return any(entry.startswith(variable.encode() + b"=") for entry in file.read().split(b"\0"))
         except OSError:
             return False
+
+    def option(self, name: str) -> str | None:
+        """What follows an option on its command line; None if it hasn't got it, or can't be read."""
+        try:
+            with open(f"{self.directory}/cmdline", "rb") as file:
+                words = file.read().decode(errors="surrogateescape").split("\0")
+        except OSError:
+            return None
+        return words[words.index(name) + 1] if name in words[:-1] else None
+
+    @property
+    def started_unix_s(self) -> float:
+        """When it was started."""
+        ago_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(self.start_ticks) / os.sysconf("SC_CLK_TCK")
+        return time.time() - ago_s
 
     @property
     def identity(self) -> str:

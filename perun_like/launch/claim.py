@@ -1,8 +1,8 @@
 """Which of a job's processes on this host samples it, and which of them are still there. The kernel keeps both.
 
-All is in one directory of the job, in a host-local one that is ours alone. A lock and a named pipe say the same in two
-ways: a lock can be tried but only be waited for by a thread; a pipe whose last writer has gone tells its readers by a
-signal. Both are left behind by any death, and by nothing else.
+All is in one directory of the run, in a host-local one that is ours alone. A lock and a named pipe say the same in two
+ways: a lock can be tried but only be waited for by a thread; a pipe whose last writer has gone hangs up, which ``poll``
+tells. Both are left behind by any death, and by nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
+import select
+import time
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-")
 _MAX_NAME = 200  # of 255 that file systems take
@@ -40,7 +41,7 @@ class Claim:
     it ends when the last of the holders has closed them or died.
 
     Args:
-        directory: The job's, from :func:`job_directory`.
+        directory: The run's, or one in it.
 
     Attributes:
         held: Whether this process has taken it.
@@ -52,7 +53,6 @@ class Claim:
         self._alarm = os.path.join(directory, "holder")
         self._lock_fd: int | None = None
         self._alarm_fd: int | None = None
-        self._watch_fd: int | None = None
         self.held = False
 
     @property
@@ -75,36 +75,23 @@ class Claim:
         self._lock_fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         self.held = _locked(self._lock_fd)
         if not self.held:
-            self._let_go()
+            self.close()
         return self.held
 
-    def watch(self) -> bool:
-        """Have SIGIO sent to this process whenever the holder has gone: time for :meth:`try_take`.
-
-        The signal must be held back (a :class:`~perun_like.launch.child.SignalGate` does), as it ends a process that
-        doesn't expect it. It may come without a reason. After this call, try once: the holder may have gone before.
-
-        Returns:
-            Whether it will be sent: no if it isn't held back, or where pipes don't send signals.
-        """
-        if signal.SIGIO not in signal.pthread_sigmask(signal.SIG_BLOCK, []):
-            return False
-        if self._watch_fd is None:
-            self._watch_fd = _pipe_reader(self._alarm)
-            fcntl.fcntl(self._watch_fd, fcntl.F_SETOWN, os.getpid())
-            flags = fcntl.fcntl(self._watch_fd, fcntl.F_GETFL)
-            fcntl.fcntl(self._watch_fd, fcntl.F_SETFL, flags | os.O_ASYNC)
-        return True
+    def end_fd(self) -> int | None:
+        """A descriptor for ``poll``: it hangs up (POLLHUP) when the holder has gone; None if nobody holds the claim."""
+        with contextlib.suppress(FileNotFoundError):
+            reader = os.open(self._alarm, os.O_RDONLY | os.O_NONBLOCK)
+            lock = os.open(self._path, os.O_RDONLY)
+            free = _locked(lock, fcntl.LOCK_SH)
+            os.close(lock)
+            if not free:
+                return reader
+            os.close(reader)
+        return None
 
     def close(self) -> None:
         """Have no part in it any more. A process that inherited the claim keeps it."""
-        if self._watch_fd is not None:
-            os.close(self._watch_fd)
-            self._watch_fd = None
-            signal.sigtimedwait({signal.SIGIO}, 0)  # else it would end us once signals are let through
-        self._let_go()
-
-    def _let_go(self) -> None:
         for fd in (self._lock_fd, self._alarm_fd):
             if fd is not None:
                 os.close(fd)
@@ -116,7 +103,7 @@ class Roll:
     """Which ranks of a job have their application running on this host.
 
     Args:
-        directory: The job's, from :func:`job_directory`.
+        directory: The run's.
     """
 
     def __init__(self, directory: str) -> None:
@@ -169,6 +156,27 @@ class Roll:
         for fd in self._fds:
             os.close(fd)
         self._fds = ()
+
+
+def all_gone(ends: list[int], limit_s: float) -> bool:
+    """Wait until all of some descriptors have hung up; whether they have. Those that have are closed and taken out.
+
+    Args:
+        ends: From :meth:`Claim.end_fd` and :meth:`Roll.end_fd`.
+        limit_s: How long to wait.
+    """
+    deadline = time.monotonic() + limit_s
+    while ends:
+        waiting = select.poll()
+        for fd in ends:
+            waiting.register(fd, 0)  # a hang-up is always told
+        gone = waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        for fd, _ in gone:
+            ends.remove(fd)
+            os.close(fd)
+        if not gone:
+            return False
+    return True
 
 
 def _pipe_reader(path: str) -> int:

@@ -22,16 +22,13 @@ _Environ = Mapping[str, str]
 
 
 class Surroundings(NamedTuple):
-    """What can be asked besides the environment.
+    """Where to look besides the environment.
 
     Attributes:
-        ask_pmi: The launcher's own name for the job, from its server; None if there is none. It is only called where
-            nothing else tells.
         proc: Where the process file system is mounted.
         pid: The process whose ancestors are looked at; None: this one.
     """
 
-    ask_pmi: Callable[[], str | None] = lambda: None
     proc: str = "/proc"
     pid: int | None = None
 
@@ -43,6 +40,11 @@ class Surroundings(NamedTuple):
 
 
 HERE = Surroundings()
+
+
+def launch_of(around: Surroundings = HERE) -> Ancestor | None:
+    """The process that started this job's ranks on this host: a launcher's daemon, else our parent."""
+    return around.nearest(lambda process: process.name in _DAEMONS) or around.nearest(lambda _: True)
 
 
 class Launcher(NamedTuple):
@@ -73,7 +75,7 @@ def detect(environ: _Environ, run_id: str | None = None, around: Surroundings = 
     Args:
         environ: The environment. Empty variables count as none.
         run_id: What the user calls the run: the job's id if nothing else tells it.
-        around: What else can be asked: by default this machine, without the launcher's server.
+        around: Where else to look: by default this machine.
 
     Returns:
         One process, without id, outside of any job or if the job has a single process. The same with a ``problem`` if
@@ -167,16 +169,19 @@ _ALONE = (
 
 
 def _hydra_id(environ: _Environ, around: Surroundings) -> str | None:
-    """Intel MPI's hydra numbers its jobs; of MPICH's, ranks on one host have the same proxy as an ancestor."""
+    """Intel MPI's hydra numbers its jobs. Of MPICH's, each host's proxy knows where mpiexec listens.
+
+    A port may be used again by a later job. Ranks on one host have the same proxy, and no other job ever has that.
+    """
     if uuid := environ.get("I_MPI_HYDRA_UUID"):
         return f"hydra {uuid}"
-    proxy = None
+    proxy = around.nearest(lambda process: process.name == _HYDRA_PROXY)
+    if proxy is None:
+        return None
     if environ.get("PMI_SIZE") == environ["MPI_LOCALNRANKS"]:
-        proxy = around.nearest(lambda process: process.name == _HYDRA_PROXY)
-    if proxy:
         return f"hydra {proxy.identity}"
-    name = around.ask_pmi()
-    return f"hydra {name}" if name else None
+    listens = proxy.option("--control-port")
+    return f"hydra {listens} {proxy.option('--pgid')}" if listens else None
 
 
 def _generic_pmi_id(environ: _Environ, _around: Surroundings) -> str | None:
@@ -185,9 +190,15 @@ def _generic_pmi_id(environ: _Environ, _around: Surroundings) -> str | None:
     return f"pmi {name}" if name else None
 
 
-def _open_mpi_id(environ: _Environ, _around: Surroundings) -> str | None:
+def _open_mpi_id(environ: _Environ, around: Surroundings) -> str | None:
+    """Its name for the job is host and pid of mpirun: in containers that are made anew those are always the same."""
     namespace = environ.get("PMIX_NAMESPACE")
-    return f"pmix {namespace}" if namespace else None
+    if not namespace:
+        return None
+    if environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environ.get("OMPI_COMM_WORLD_SIZE"):
+        daemon = around.nearest(lambda process: process.name in _OPEN_MPI_DAEMONS)
+        return f"pmix {namespace} {daemon.identity}" if daemon else f"pmix {namespace}"
+    return f"pmix {namespace}"
 
 
 def _slurm_id(environ: _Environ, _around: Surroundings) -> str | None:
@@ -232,6 +243,7 @@ def _slurm_local_size(environ: _Environ) -> int | None:
 
 _HYDRA_PROXY = "hydra_pmi_proxy"
 _OPEN_MPI_DAEMONS = ("prted", "prterun", "prte", "orted", "orterun", "mpirun", "mpiexec")
+_DAEMONS = (_HYDRA_PROXY, *_OPEN_MPI_DAEMONS, "slurmstepd", "palsd")
 
 TORCHRUN = Launcher("torchrun", ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"),
                     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", _torchrun_id)  # fmt: skip

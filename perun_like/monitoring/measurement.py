@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perun_like.config import Settings
@@ -12,6 +12,7 @@ from perun_like.launch.comm import Comm
 from perun_like.monitoring.callbacks import Live
 from perun_like.sampling.local import make_local_directory, marks_directory, remove_directory
 from perun_like.sampling.process import SamplerProcess
+from perun_like.sampling.ranks import bound_cpus
 from perun_like.sensing.discovery import import_paths
 from perun_like.store.place import RunPlace
 
@@ -89,6 +90,8 @@ class Measurement:
             "run_token": self.marks,
             "context": {"powercap_root": config.powercap_root, "cpu_tdp_w": config.cpu_tdp_w},
             "run": dict(self._run),
+            "rank": self._comm.rank,
+            "cpus": bound_cpus(),
         }
 
     def begin(self) -> None:
@@ -127,13 +130,19 @@ class Measurement:
             except SamplerError as error:
                 self._lose(error)
 
-    @property
-    def reports(self) -> bool:
-        """Whether it is this process that makes a result and tells of problems."""
-        return True
+    def abandon(self) -> None:
+        """Have everything removed: nothing was run."""
+        self.stop(0)
+        self.place.release()
 
-    def finish(self, failed: bool) -> bool:  # noqa: ARG002 - with others it matters whether the application failed
-        """Wait until everything that was sampled is in its place; whether a result is to be made of it here."""
+    def finish(self, failed: bool, get_ready: Callable[[], None]) -> bool:  # noqa: ARG002 - it matters among several
+        """Wait until everything that was sampled is in its place; whether a result is to be made of it here.
+
+        Args:
+            failed: Whether the application has failed.
+            get_ready: Called when a result is likely to be made here, while the sampler completes its part.
+        """
+        get_ready()
         self._await_part()
         return True
 
@@ -147,6 +156,14 @@ class Measurement:
     def keep_local(self) -> None:
         """Leave what is on this host where it is: if the sampler was killed, its newest samples are only there."""
         self._local = None
+
+    def tell_failure(self) -> None:
+        """The application has failed: people are told what they couldn't know otherwise."""
+
+    def disown(self) -> None:
+        """In a forked child: have no part in it, so that the sampler notices when our parent dies."""
+        if self.sampler is not None:
+            self.sampler.disown()
 
     def release(self) -> None:
         """Let the sampler go and remove what is left on this host. Safe to repeat."""

@@ -14,7 +14,7 @@ from perun_like.monitoring.application import Application
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.own_process import OwnProcess
-from perun_like.monitoring.shared import SharedMeasurement
+from perun_like.monitoring.shared import measurement_for
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
@@ -152,19 +152,17 @@ class PerunMonitor:
         return self._status_after(ending.status != 0), None, _result(ending)
 
     def _recorded(self, run_id: str, gate: SignalGate) -> tuple[MonitorStatus, DataNode | None, int]:
-        place = self._claim(run_id)
-        measurement = self._measurement_of(place, run_id)
+        measurement = self._measurement_of(run_id)
         try:
             ending = self._warm_up(gate)
             if ending is not None:
-                place.release()
+                measurement.abandon()
                 return self._status_after(True), None, _result(ending)
             self._start(measurement)
             gate.threads = 1 + measurement.threads  # it has been started since, and holds signals back as well
             processes, ending = self._watch_rounds(measurement, gate)
         except (CannotExecuteError, InterruptedStartError):
-            measurement.stop(0)
-            place.release()
+            measurement.abandon()
             raise
         measurement.stop(processes[-1]["stop_ns"])
         self.status = MonitorStatus.PROCESSING
@@ -231,7 +229,7 @@ class PerunMonitor:
 
     def _recorded_in_place(self, call: Callable[[], Any], run_id: str) -> tuple[MonitorStatus, DataNode | None, Any]:
         """Call the function; whatever it raises goes on to our caller once everything has been saved."""
-        measurement = self._measurement_of(self._claim(run_id), run_id)
+        measurement = self._measurement_of(run_id)
         self._start(measurement, in_place=True)
         place = OwnProcess(measurement, self._comm)
         failed = True
@@ -264,16 +262,10 @@ class PerunMonitor:
                     interval.end(raised)
         return result
 
-    def _claim(self, run_id: str) -> RunPlace:
-        if self._comm.job_id is None:
-            return RunPlace.claim(self._config.output, self._name, run_id)
-        return RunPlace.claim_together(self._config.output, self._name, self._config.run_id, self._comm.job_id)
-
-    def _measurement_of(self, place: RunPlace, run_id: str) -> Measurement:
+    def _measurement_of(self, run_id: str) -> Measurement:
         if self._measurement is not None:
             self._measurement.release()
-        kind = Measurement if self._comm.job_id is None else SharedMeasurement
-        self._measurement = kind(place, self._comm, self._config, self._run_facts(run_id))
+        self._measurement = measurement_for(self._comm, self._config, self._run_facts(run_id), self._config.output)
         return self._measurement
 
     def _start(self, measurement: Measurement, *, in_place: bool = False) -> None:
@@ -289,21 +281,21 @@ class PerunMonitor:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
         tree, place = None, measurement.place
         try:
-            from perun_like.model.slicing import named
-            from perun_like.monitoring import results, saving  # numpy, h5py: while the sampler completes its part
-            from perun_like.monitoring.callbacks import after_run
-
-            makes_result = measurement.finish(failed)
+            makes_result = measurement.finish(failed, _import_what_saves)
             self.problem = measurement.problem
             if not makes_result:
                 place.unlock()
                 return None
+            from perun_like.model.slicing import named
+            from perun_like.monitoring import results, saving
+            from perun_like.monitoring.callbacks import after_run
+
             run = self._run_facts(run_id)
             if self._comm.job_id is None:
                 recording = results.recording_of(place, processes, run, self.problem)
             else:
                 recording = results.recording_of_all(place)
-                place = place.named(recording.run_id)
+                place = place.named(recording.run_id, recording.name)
             if any(host.rounds for host in recording.hosts):
                 recording = named(recording, self._name)
             tree = results.result_of(recording)
@@ -337,6 +329,11 @@ class PerunMonitor:
             else:
                 self.status = MonitorStatus.PROCESSING
         return self.status
+
+
+def _import_what_saves() -> None:
+    """Numpy, h5py: while the sampler completes its part."""
+    import perun_like.monitoring.saving  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def not_saved(error: Exception, place: RunPlace) -> str:

@@ -10,37 +10,104 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from perun_like.config import Settings
 from perun_like.errors import SamplerError
 from perun_like.launch.claim import Claim, Roll, job_directory
 from perun_like.launch.comm import Comm
+from perun_like.launch.launchers import launch_of
+from perun_like.launch.turns import door, first_to_say, sweep
 from perun_like.monitoring.measurement import READY_TIMEOUT_S, Measurement
 from perun_like.sampling.host import host_identity
 from perun_like.sampling.local import marks_directory, private_directory
 from perun_like.sampling.process import SamplerProcess
-from perun_like.sampling.ranks import VISIBILITY, is_ready, write_note
-from perun_like.sampling.spool import footer
+from perun_like.sampling.ranks import VISIBILITY, bound_cpus, is_ready, write_note
 from perun_like.store.place import RunPlace
 
-_LOOK_EVERY_S = 0.002  # while a rank waits for its host's sampler to be ready, and it and the others for its end
-_END_TIMEOUT_S = 5.0
+if TYPE_CHECKING:
+    from perun_like.monitoring.leaving import Leaving
+
+_LOOK_EVERY_S = 0.003  # while a rank waits for its host's sampler to be ready
 # Backends whose devices a job system may let one rank see and hide from another on the same host.
 _OF_A_VIEW = ("nvml",)
 
 
-class SharedMeasurement(Measurement):
-    """A rank's part in the measurement of its job."""
+def measurement_for(comm: Comm, config: Settings, run: Mapping[str, Any], output: str) -> Measurement:
+    """The measurement of a run by this process, alone or together with its job's other ranks.
 
-    def __init__(self, place: RunPlace, comm: Comm, config: Settings, run: Mapping[str, Any]) -> None:
+    Args:
+        comm: Which process of which job this is.
+        config: Settings.
+        run: Name, id and metadata of the run.
+        output: Directory of results.
+
+    Raises:
+        InputError: another run has this id, or the directory can't be written.
+    """
+    if comm.job_id is None:
+        return Measurement(RunPlace.claim(output, run["name"], str(run["run_id"])), comm, config, run)
+    launch, job, number = launch_of(), "", 0
+    by_launcher = launch is not None and launch.pid == os.getppid()
+    with suppress(OSError):  # no place on this host: nothing can be measured, but the program can run
+        job = _job(comm)
+        with door(job) as inside:
+            number = inside.next_run(comm.rank, launch.identity if launch else "")
+    launched_unix_s = (launch.started_unix_s if launch else time.time()) if comm.rank == 0 else None
+    place = RunPlace.claim_together(output, run["name"], config.run_id, f"{comm.job_id} {number}", launched_unix_s)
+    return SharedMeasurement(place, comm, config, run, Turn(job, number, by_launcher))
+
+
+def is_first_to_say(comm: Comm, text: str) -> bool:
+    """Whether no other rank of the job on this host has told people the same."""
+    if comm.job_id is None:
+        return True
+    launch = launch_of()
+    try:
+        return first_to_say(_job(comm), comm.rank, launch.identity if launch else "", text)
+    except OSError:
+        return True
+
+
+def _job(comm: Comm) -> str:
+    return job_directory(private_directory(), host_identity(), str(comm.job_id))
+
+
+class Turn(NamedTuple):
+    """Which of its launch's runs this is.
+
+    Attributes:
+        job: The job's directory on this host; empty if there can be none.
+        number: From 0.
+        by_launcher: Whether the launcher itself has started this process, and not a script that may start others.
+    """
+
+    job: str
+    number: int
+    by_launcher: bool
+
+
+class SharedMeasurement(Measurement):
+    """A rank's part in the measurement of its job.
+
+    Args:
+        place: Where the run's parts are.
+        comm: Which process of which job this is.
+        config: Settings.
+        run: Name, id and metadata of the run.
+        turn: Which of its launch's runs this is.
+    """
+
+    def __init__(self, place: RunPlace, comm: Comm, config: Settings, run: Mapping[str, Any], turn: Turn) -> None:
         super().__init__(place, comm, config, run)
+        self._turn = turn
+        self._directory = ""
         self._note: dict[str, Any] = {}
-        self._shared = ""
         self._roll: Roll | None = None
-        self._claims: list[Claim] = []
+        self._leaving: Leaving | None = None
+        self._in_place = False
 
     def prepare(
         self,
@@ -50,84 +117,83 @@ class SharedMeasurement(Measurement):
         *,
         in_place: bool = False,
     ) -> bool:
-        """Be one of the host's ranks; whether it is this one that has the sampler started."""
+        """Be one of the host's ranks; whether it is this one that has a sampler started."""
         if sampler is not None:
             sampler.release()  # whether it is needed, and what it shall hold, is known only now
+        self._in_place = in_place
         try:
             self._join()
-            if self._take(self._shared):
-                self._say_view()
-                self._start_sampler(backends, assigned, in_place, self._shared)
-            else:
-                self._await_ready()
-                self._look_elsewhere(backends, assigned, in_place)
+            self._have_sampler(self._directory, backends, assigned)
+            other = self._other_view()
+            if other is not None:
+                of_a_view = {name: spec for name, spec in backends.items() if name in _OF_A_VIEW}
+                self._have_sampler(other, of_a_view, assigned)
         except (SamplerError, OSError, TimeoutError) as error:
             self._lose(error)
         return self.sampler is not None
 
     def _join(self) -> None:
         rank = self._comm.rank
-        directory = job_directory(private_directory(), host_identity(), str(self._comm.job_id))
-        self._shared = os.path.join(directory, str(_nth_time(directory, rank)))
-        self.marks = marks_directory(self._shared, rank)
-        os.makedirs(self.marks, 0o700, exist_ok=True)
-        self._note = {"cpus": _bound_cpus(), "environ": {k: os.environ[k] for k in VISIBILITY if k in os.environ}}
-        write_note(self.marks, self._note)
-        self._roll = Roll(self._shared)
-        self._roll.enter(rank)
+        if not self._turn.job:
+            raise SamplerError("there is no room for a directory in /dev/shm or among temporary files")
+        with door(self._turn.job) as inside:
+            self._directory = inside.run_directory(self._turn.number)
+            self.marks = marks_directory(self._directory, rank)
+            os.makedirs(self.marks, 0o700, exist_ok=True)
+            environ = {key: os.environ[key] for key in VISIBILITY if key in os.environ}
+            self._note = {"cpus": bound_cpus(), "environ": environ, "run": dict(self._run)}
+            self._note |= {"by_launcher": self._turn.by_launcher}
+            write_note(self.marks, self._note)
+            self._roll = Roll(self._directory)
+            self._roll.enter(rank)
 
-    def _take(self, directory: str) -> bool:
-        claim = Claim(directory)
-        if claim.try_take():
-            self._claims.append(claim)
-            return True
-        return False
-
-    def _start_sampler(
-        self, backends: Mapping[str, str], assigned: Mapping[str, Sequence[str]], in_place: bool, shared: str
-    ) -> None:
-        """Have a sampler that holds the claim from now on, and lives until the host's last rank has ended."""
-        claim = self._claims[-1]
-        self.sampler = SamplerProcess(os.environ, orphan=in_place, held=claim.fds)
-        claim.close()
-        self._local = os.path.join(shared, f"sampler-{os.urandom(4).hex()}")
-        os.mkdir(self._local, 0o700)
-        order = self._order(backends, assigned) | {
-            "part": self.place.part(f"{os.uname().nodename}-{os.path.basename(self._local)}"),
-            "run_token": self._shared,
-            "shared": self._shared,
-            "until": os.path.join(self._shared, "running"),
-            "marks": self._shared if shared == self._shared else None,
-        }
-        self.sampler.send("prepare", **order)
-        self.sampler.wait_ready(READY_TIMEOUT_S)
-
-    def _await_ready(self) -> None:
-        """Wait until the host's sampler has read everything once."""
+    def _have_sampler(self, directory: str, backends: Mapping[str, str], assigned: Mapping[str, Sequence[str]]) -> None:
+        """Have a sampler in a directory that has read everything once: another rank's, or one of our own."""
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not is_ready(self._shared):
+        while not is_ready(directory):
+            claim = Claim(directory)
+            if claim.try_take():
+                self._start_sampler(claim, directory, backends, assigned)
+                return
             if time.monotonic() > deadline:
                 raise SamplerError(f"no sampler of this host was ready within {READY_TIMEOUT_S:g} s")
             time.sleep(_LOOK_EVERY_S)
 
-    def _say_view(self) -> None:
-        with open(os.path.join(self._shared, "view"), "w") as file:
-            file.write(_view())
-
-    def _look_elsewhere(
-        self, backends: Mapping[str, str], assigned: Mapping[str, Sequence[str]], in_place: bool
+    def _start_sampler(
+        self, claim: Claim, directory: str, backends: Mapping[str, str], assigned: Mapping[str, Sequence[str]]
     ) -> None:
-        """Have a second sampler for devices that the host's can't open, if this rank may see others."""
+        """Start a sampler that has the claim from now on, and lives until the host's last rank has ended."""
+        first = directory == self._directory
+        if first:
+            _write(os.path.join(directory, "view"), _view())
+        try:
+            self.sampler = SamplerProcess(os.environ, orphan=self._in_place, held=claim.fds)
+        finally:
+            claim.close()
+        self._local = os.path.join(directory, f"sampler-{os.urandom(4).hex()}")
+        os.mkdir(self._local, 0o700)
+        order = self._order(backends, assigned) | {
+            "part": self.place.part(f"{os.uname().nodename}-{os.path.basename(self._local)}"),
+            "run_token": self._directory,
+            "shared": self._directory,
+            "directory": directory,
+            "expected": self._comm.local_size,
+            "marks": self._directory if first else None,
+        }
+        self.sampler.send("prepare", **order)
+        if first:
+            sweep(os.path.dirname(self._turn.job))
+        self.sampler.wait_ready(READY_TIMEOUT_S)
+
+    def _other_view(self) -> str | None:
+        """The directory of the sampler for ranks that may see other devices than the host's sampler, as this one."""
         mine = _view()
-        with open(os.path.join(self._shared, "view")) as file:
+        with open(os.path.join(self._directory, "view")) as file:
             if file.read() == mine:
-                return
-        directory = os.path.join(self._shared, f"view-{zlib.crc32(mine.encode()):08x}")
-        with suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
-        own = {name: spec for name, spec in backends.items() if name in _OF_A_VIEW}
-        if own and self._take(directory):
-            self._start_sampler(own, assigned, in_place, directory)
+                return None
+        directory = os.path.join(self._directory, f"view-{zlib.crc32(mine.encode()):08x}")
+        os.makedirs(directory, 0o700, exist_ok=True)
+        return directory
 
     def tell(self, type_: str, **content: Any) -> None:
         """Note something for the sampler."""
@@ -154,90 +220,74 @@ class SharedMeasurement(Measurement):
 
     def stop(self, stop_ns: int) -> None:  # noqa: ARG002 - it is in the note
         """Leave the others."""
+        from perun_like.monitoring.leaving import Leaving  # what only the end needs
+
+        if self._roll is not None and self._leaving is None:
+            try:
+                waits = not self._in_place
+                self._leaving = Leaving(self._directory, self._roll, self.place, self._comm, waits=waits)
+            except OSError as error:
+                self._lose(error)
+
+    def abandon(self) -> None:
+        """Have no part in the run: nothing was run here. What others have is left."""
         if self._roll is not None:
             self._roll.leave()
+        self.place.unlock()
 
-    def finish(self, failed: bool) -> bool:
+    def finish(self, failed: bool, get_ready: Callable[[], None]) -> bool:
         """Wait as long as it is of use; whether all is there and it is this rank that makes a result of it.
 
-        The launcher must see a failure at once: then nobody waits. Else the last rank of its host waits until its part
-        is complete, as job systems end what is left without asking, and rank 0 until all are.
+        The launcher must see a failure at once: then nobody waits.
         """
-        if not failed and self._roll is not None:
-            self._await_others(self._roll)
-        if self.reports and (failed or self.problem is not None):
-            reason = f"{self.problem}; " if self.problem else ""
-            self.problem = f"{reason}what was sampled is in {self.place.parts}: perun-like recover {self.place.parts}"
-        return self.reports and not failed and self.problem is None
+        if failed:
+            self.tell_failure()
+            return False
+        if self._leaving is None or not self._leaving.makes_result(get_ready):
+            if self._leaving is not None:
+                self.problem = self.problem or self._leaving.problem
+            return False
+        return True
 
-    def _await_others(self, roll: Roll) -> None:
-        deadline = time.monotonic() + _END_TIMEOUT_S
-        while self.reports and roll.ranks_alive():
-            time.sleep(_LOOK_EVERY_S * 5)
-            deadline = time.monotonic() + _END_TIMEOUT_S
-        if not roll.ranks_alive():
-            self._await_parts(deadline)
+    def tell_failure(self) -> None:
+        """Have people told, once in a job, where to find what was sampled."""
+        if self._roll is not None and self.place.is_first("told"):
+            self.problem = (
+                f"rank {self._comm.rank} has failed: unless a report follows, what was sampled is in "
+                f"{self.place.parts}: perun-like recover {self.place.parts}"
+            )
 
-    @property
-    def reports(self) -> bool:
-        """Whether it is this rank that makes a result and tells of problems."""
-        return self._comm.rank == 0
-
-    def _await_parts(self, deadline: float) -> None:
-        """Until this host's part is complete or, for who reports, all hosts' are."""
-        wanted = set(range(self._comm.size)) if self.reports else {self._comm.rank}
-        while lacking := wanted - self._complete():
-            if time.monotonic() > deadline:
-                if self.reports:
-                    names = ", ".join(map(str, sorted(lacking)[:5])) + (", …" if len(lacking) > 5 else "")
-                    self.problem = f"nothing has come from rank {names} after {_END_TIMEOUT_S:g} s"
-                return
-            time.sleep(_LOOK_EVERY_S * 5)
-
-    def _complete(self) -> set[int]:
-        """Ranks whose host's part is complete."""
-        self.place.refresh()
-        return {rank for path in self.place.part_files() for rank in (footer(path) or {}).get("ranks", ())}
+    def disown(self) -> None:
+        """In a forked child: have no part in it, so that our parent's end is noticed."""
+        super().disown()
+        if self._roll is not None:
+            self._roll.leave()
 
     def release(self) -> None:
         """Let the sampler go: it ends by itself, and removes what is left."""
         if self.sampler is not None:
             self.sampler.disown()
             self.sampler = None
-        for claim in self._claims:
-            claim.close()
+        if self._roll is not None:
+            self._roll.leave()
 
     def _lose(self, error: Exception) -> None:
         self.problem = self.problem or f"there is no complete measurement: {error}"
-        self.release()
+        if self.sampler is not None:
+            self.sampler.disown()
+            self.sampler = None
 
 
-def _nth_time(directory: str, rank: int) -> int:
-    """How many runs of this launch a rank has had before: all ranks have them in the same order."""
-    fd = os.open(os.path.join(directory, f"runs-{rank}"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, b".")
-        return os.fstat(fd).st_size - 1
-    finally:
-        os.close(fd)
-
-
-def _bound_cpus() -> list[int]:
-    """CPUs that this process may run on, if it is bound to some of them."""
-    cpus = os.sched_getaffinity(0)
-    return sorted(cpus) if len(cpus) < (os.cpu_count() or 1) else []
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _view() -> str:
-    """What decides which GPUs this process can open: those that differ in it may see different ones."""
+    """What decides which GPUs this process can open: those that differ in it may see different ones.
+
+    The kernel asks a device cgroup here too. Opening would tell as well, but wakes a GPU that sleeps.
+    """
     devices = [name for name in sorted(os.listdir("/dev")) if name.startswith("nvidia") and name[6:].isdigit()]
-    opened = [name for name in devices if _can_open(f"/dev/{name}")]
-    return json.dumps([opened, *(os.environ.get(name) for name in ("NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"))])
-
-
-def _can_open(path: str) -> bool:
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+    allowed = [name for name in devices if os.access(f"/dev/{name}", os.R_OK | os.W_OK)]
+    return json.dumps([allowed, *(os.environ.get(name) for name in ("NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"))])

@@ -1,8 +1,9 @@
 """The ranks of a job that share a host and its sampler, by what each has noted in the directory they share.
 
-``<local>/<rank>/note`` is a JSON object: ``process``, what is known of the rank's first process; ``cpus``, those it may
-run on; ``environ``, the variables by which backends tell what it can see; ``functions``, places of functions that it
-measures in place. ``<local>/ready`` is there once everything has been read for a first time.
+``<run>/<rank>/note`` is a JSON object: ``process``, what is known of the rank's process; ``run``, name, id and metadata
+as this rank would have them; ``cpus``, those it may run on if it is bound to some; ``environ``, the variables by which
+backends tell what it can see; ``functions``, places of functions that it measures in place. ``ready`` is in a sampler's
+directory once everything has been read for a first time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _NOTE, _READY = "note", "ready"
@@ -29,30 +30,62 @@ def write_note(directory: str, note: Mapping[str, Any]) -> None:
     os.rename(path + ".new", path)
 
 
-def read_notes(local: str) -> dict[int, dict[str, Any]]:
-    """What each rank has noted."""
+def read_notes(run: str) -> dict[int, dict[str, Any]]:
+    """What each rank has noted, in the order of ranks."""
     notes: dict[int, dict[str, Any]] = {}
-    for name in os.listdir(local):
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError), open(os.path.join(local, name, _NOTE)) as file:
-                notes[int(name)] = json.load(file)
-    return dict(sorted(notes.items()))
+    for rank in ranks_in(run):
+        with contextlib.suppress(OSError, ValueError), open(os.path.join(run, str(rank), _NOTE)) as file:
+            notes[rank] = json.load(file)
+    return notes
 
 
-def say_ready(local: str) -> None:
+def ranks_in(run: str) -> list[int]:
+    """Ranks that have come to this host, whether they are still here or not; none if there is no such directory."""
+    with contextlib.suppress(OSError):
+        return sorted(int(name) for name in os.listdir(run) if name.isdigit())
+    return []
+
+
+def say_ready(directory: str) -> None:
     """Tell the ranks that wait that everything has been read once."""
-    os.close(os.open(os.path.join(local, _READY), os.O_WRONLY | os.O_CREAT, 0o600))
+    os.close(os.open(os.path.join(directory, _READY), os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def is_ready(local: str) -> bool:
+def is_ready(directory: str) -> bool:
     """Whether that has been said."""
-    return os.path.exists(os.path.join(local, _READY))
+    return os.path.exists(os.path.join(directory, _READY))
 
 
-def unbound_cpus(notes: Mapping[int, Mapping[str, Any]], all_cpus: set[int]) -> set[int]:
-    """CPUs to which no rank is bound; empty where there are none, or no rank is bound to some of them."""
-    bound = [set(note["cpus"]) for note in notes.values() if note.get("cpus")]
-    return all_cpus.difference(*bound) if bound else set()
+def bound_cpus() -> list[int]:
+    """CPUs that this process may run on, if it is bound to some of them."""
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return sorted(cpus) if len(cpus) < (os.cpu_count() or 1) else []
+
+
+def free_cpus(bound: Iterable[Iterable[int]], sys_root: str = "/sys") -> set[int]:
+    """CPUs to which nobody is bound, of cores to which nobody is bound if there are such.
+
+    Args:
+        bound: CPUs of each rank; empty for one that isn't bound.
+        sys_root: Where cores are looked up.
+
+    Returns:
+        Empty where there are none, or nobody is bound.
+    """
+    taken = {cpu for cpus in bound for cpu in cpus}
+    free = set(range(os.cpu_count() or 1)) - taken if taken else set[int]()
+    of_free_cores = {cpu for cpu in free if not taken & _siblings(cpu, sys_root)}
+    return of_free_cores or free
+
+
+def _siblings(cpu: int, sys_root: str) -> set[int]:
+    """The CPUs of a CPU's core, from a list such as ``0-1,64``."""
+    try:
+        with open(f"{sys_root}/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as file:
+            ranges = [[int(end) for end in part.split("-")] for part in file.read().strip().split(",")]
+    except (OSError, ValueError):
+        return {cpu}
+    return {sibling for ends in ranges for sibling in range(ends[0], ends[-1] + 1)}
 
 
 def move_to(cpus: set[int]) -> None:

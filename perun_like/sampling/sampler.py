@@ -6,26 +6,31 @@ It is a fresh interpreter that has inherited nothing from the application but it
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 import sys
 import time
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from perun_like.sampling import marks, ranks
+from perun_like.launch.turns import set_aside
+from perun_like.sampling import ranks
 from perun_like.sampling.activity import REST_AFTER_S, Activity
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
+from perun_like.sampling.keeping import Notes, keep_marks
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.protocol import Message
-from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, STREAM, Part, Tail
+from perun_like.sampling.spool import FOOTER, HEADER, NOTE, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper, closest_ns
 from perun_like.sensing import discovery
 from perun_like.sensing.contract import MEASURED, Backend, Context, Missing, Sensor
 from perun_like.sensing.overlap import covered_estimates
 from perun_like.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from perun_like.sampling.company import Company
 
 T = TypeVar("T")
 Found = tuple[Backend, tuple[Sensor, ...]]
@@ -37,13 +42,18 @@ LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is
 
 
 class Sampler:
-    """Everything the sampling process holds, and what each message does to it."""
+    """Everything the sampling process holds, and what each message does to it.
+
+    Attributes:
+        company: The ranks it works for, where they are several.
+        started: Whether it reads.
+    """
 
     def __init__(self, order: Message) -> None:
         self._order = order
         sys.path += [path for path in order.get("paths", ()) if path not in sys.path]
         self._local: str = order["local"]
-        self._context = Context(run_token=order["run_token"], environ=os.environ, **order["context"])
+        self._context = self._context_for(os.environ)
         self._part = Part(order["part"])
         self._missing: list[Missing] = []
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
@@ -54,14 +64,18 @@ class Sampler:
             self._context.watch(order["application_pid"])
         directory = order.get("in_place")
         self._activity = Activity(directory) if directory is not None else None
-        self._shared: str | None = order.get("shared")
+        self._outside: dict[str, set[str]] = {}  # by backend, what the application can't see
         self._cpus: set[int] = set()
-        until = order.get("until")
-        self.until_fd = None if until is None else os.open(until, os.O_RDONLY | os.O_NONBLOCK)
+        self.started = False
+        self.company = _company(order)
         self._marks: str | None = order.get("marks", self._local)
-        header = {"run": order["run"], "local": self._local, "marks": self._marks}
+        self._notes = Notes(self._part, self.company.run) if self.company is not None and self._marks else None
+        header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
         header |= {"host": host_facts(), "clocks": clocks()}
         self._part.write_json(HEADER, header)
+
+    def _context_for(self, environ: Mapping[str, str]) -> Context:
+        return Context(run_token=self._order["run_token"], environ=environ, **self._order["context"])
 
     def prepare(self) -> None:
         """Find what can be read and open it."""
@@ -75,16 +89,23 @@ class Sampler:
         superfluous = covered_estimates([*opened, *(s for _, sensors in estimated.values() for s in sensors)])
         self._open_all(estimated, superfluous)
         self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
+        self._outside = {name: {s.id for s in sensors if s.outside} for name, (_, sensors) in found.items()}
+        self._keep_away([self._order.get("cpus", [])])
 
     def start(self) -> None:
         """Sweep everything once; return when that is done."""
-        for sweeper in self._sweepers.values():
+        self._begin(list(self._sweepers.values()))
+        self.started = True
+        if self.company is not None:
+            self.company.say_ready()
+
+    @staticmethod
+    def _begin(sweepers: list[Sweeper]) -> None:
+        for sweeper in sweepers:
             sweeper.start()
         deadline = time.monotonic() + PREPARE_TIMEOUT_S
-        for sweeper in self._sweepers.values():
+        for sweeper in sweepers:
             sweeper.first_sweep.wait(max(0.0, deadline - time.monotonic()))
-        if self._shared is not None:
-            ranks.say_ready(self._shared)
 
     def watch(self, process: dict[str, Any]) -> None:
         """A process of the application has been started, or has ended."""
@@ -111,38 +132,55 @@ class Sampler:
         if self._activity is not None and not self._rests and self._activity.idle_s() > REST_AFTER_S:
             self._rests = True
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
-        if self._shared is not None:
-            self._heed(ranks.read_notes(self._shared))
+        if self.company is not None:
+            self._heed(self.company)
 
     @property
     def looks(self) -> bool:
         """Whether once a second there is anything to do."""
-        return bool(self._order.get("live") or self._shared) or (self._activity is not None and not self._rests)
+        followed = self._activity is not None and not self._rests
+        return bool(self._order.get("live")) or self.company is not None or followed
 
-    def _heed(self, notes: dict[int, dict[str, Any]]) -> None:
-        """Watch the processes of ranks that have started since, and keep out of the way of those that are bound."""
-        for note in notes.values():
-            if "process" in note:
-                self._context.watch(note["process"]["pid"])
-        free = ranks.unbound_cpus(notes, set(range(os.cpu_count() or 1)))
+    def _heed(self, company: Company) -> None:
+        """Watch the processes of ranks that have started since, see what they see, and keep out of their way."""
+        company.look()
+        for pid in company.pids:
+            self._context.watch(pid)
+        for view in company.new_views():
+            self._see({**{k: v for k, v in os.environ.items() if k not in ranks.VISIBILITY}, **view})
+        self._keep_away(company.bound)
+
+    def _keep_away(self, bound: list[list[int]]) -> None:
+        free = ranks.free_cpus(bound)
         if free and free != self._cpus:
             self._cpus = free
             ranks.move_to(free)
 
-    def goes_on_alone(self) -> bool:
-        """Whether there are ranks left although the one that has started us has gone."""
-        if self.until_fd is None:
-            return False
-        waiting = select.poll()
-        waiting.register(self.until_fd, 0)  # a hang-up is always told
-        return not waiting.poll(0)
+    def _see(self, environ: Mapping[str, str]) -> None:
+        """What a rank with this environment can see belongs to the application, whatever others can see."""
+        lacking = {name: ids for name, ids in self._outside.items() if ids}
+        specs = {name: self._order["backends"][name] for name in lacking}
+        found = discovery.find_all(specs, self._context_for(environ))
+        known = {sensor.id for sweeper in self._sweepers.values() for sensor in sweeper.sensors}
+        for name, sensors in found.sensors.items():
+            seen = [sensor for sensor in sensors if not sensor.outside]
+            if inside := lacking[name].intersection(sensor.id for sensor in seen):
+                lacking[name] -= inside
+                self._part.write_json(NOTE, {"inside": sorted(inside)})
+                new = tuple(sensor for sensor in seen if sensor.id not in known)
+                first = self._next_stream
+                self._open_all({name: (found.backends[name], new)})
+                self._begin([sweeper for stream, sweeper in self._sweepers.items() if stream >= first])
 
     def end_alone(self) -> None:
         """Nobody is left: complete the part."""
-        notes = {} if self._shared is None else ranks.read_notes(self._shared)
-        ends_ns = [note["process"].get("stop_ns", 0) for note in notes.values() if "process" in note]
-        self.stop(max([*ends_ns, 0]) if self._shared is not None else time.monotonic_ns())
-        self.close(None if self._shared is not None else "the profiler was killed")
+        if self.company is None:
+            self.stop(time.monotonic_ns())
+            self.close("the profiler was killed")
+        else:
+            self._heed(self.company)
+            self.stop(self.company.last_stop_ns)
+            self.close(None)
 
     def sensors(self) -> list[dict[str, Any]]:
         """What is read, in the order of the values that are told."""
@@ -175,6 +213,8 @@ class Sampler:
         """Bring the newest samples from this host's memory to the run's directory."""
         for stream, sweeper in self._sweepers.items():
             self._part.move(stream, sweeper.tail)
+        if self._notes is not None:
+            self._notes.keep()
 
     def fsync(self) -> None:
         """Wait until the run's directory has everything."""
@@ -184,33 +224,29 @@ class Sampler:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
         self.move()
         if self._marks is not None:
-            self._keep_marks(self._marks)
-        notes = {} if self._shared is None or self._marks is None else ranks.read_notes(self._shared)
-        for note in notes.values():
-            self._keep_note(note)
+            keep_marks(self._part, self._marks)
         stats = self._stats()
-        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut, "ranks": list(notes)})
-        if self._shared is not None:
+        noted = [] if self._notes is None else self._notes.ranks
+        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut, "ranks": noted})
+        if self.company is not None:
             self.fsync()  # another host reads it, and job systems may end us at any moment
         self._part.close()
         remove_directory(self._local)
-        if self._marks is not None:
-            remove_directory(self._marks)
+        if self.company is not None and self._notes is not None:
+            self._leave(self.company, self._notes)
         return stats
 
-    def _keep_marks(self, directory: str) -> None:
-        for rank in sorted(name for name in os.listdir(directory) if name.isdigit()):
-            for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(directory, rank), int(rank))):
-                self._part.write_json(NOTE, {"marks": facts, "number": number})
-                self._part.write(MARKS, calls, stream=int(rank), sequence=number)
-                self._part.write(ROUNDS, rounds, stream=int(rank), sequence=number)
-
-    def _keep_note(self, note: dict[str, Any]) -> None:
-        """What a rank has noted, as the monitor of a single process would have told it."""
-        if "process" in note:
-            self._part.write_json(NOTE, {"process": note["process"]})
-        for function, place in note.get("functions", {}).items():
-            self._part.write_json(NOTE, {"function": function, "place": place})
+    def _leave(self, company: Company, notes: Notes) -> None:
+        """Remove what was the ranks', and the part if none of them ever ran anything."""
+        with contextlib.suppress(OSError):  # somebody has deleted it
+            remove_directory(set_aside(company.run))
+        if notes.any_ran:
+            if company.is_last_run:
+                remove_directory(os.path.dirname(company.run))
+        else:
+            with contextlib.suppress(OSError):  # others have left theirs
+                os.unlink(self._part.path)
+                os.rmdir(os.path.dirname(self._part.path))
 
     def _in_threads(self, jobs: Mapping[str, Callable[[], T | None]]) -> dict[str, T]:
         """Do something for each backend, so that one that takes its time holds up the others for 2 s at most."""
@@ -288,3 +324,11 @@ class Sampler:
             "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers.values()), default=0),
             "failures": {s.sensors[0].backend: s.failure for s in self._sweepers.values() if s.failure is not None},
         }
+
+
+def _company(order: Message) -> Company | None:
+    if "shared" not in order:
+        return None
+    from perun_like.sampling.company import Company  # 1 ms that a single process needn't wait for
+
+    return Company(order["shared"], order["directory"], order["expected"])

@@ -30,9 +30,8 @@ class Server:
             try:
                 message = self._connection.receive(self._patience_s())
             except EOFError:
-                if self._sampler is None or not self._sampler.goes_on_alone():
+                if not self._goes_on():
                     break
-                self._connection.stop_reading()
                 continue
             if message is None:
                 self._tick()
@@ -40,6 +39,17 @@ class Server:
                 return
         if self._sampler is not None:
             self._sampler.end_alone()
+
+    def _goes_on(self) -> bool:
+        """Whether there are ranks although the one that has started us has gone, or all had for a moment."""
+        sampler = self._sampler
+        if sampler is None or sampler.company is None or sampler.company.is_over():
+            return False
+        if not self._connection.is_open():
+            self._connection.stop_reading()
+            if not sampler.started:
+                sampler.start()
+        return True
 
     def _patience_s(self) -> float:
         left_s = max(0.0, self._next_move - time.monotonic())
@@ -70,8 +80,8 @@ class Server:
         sampler = self._sampler
         if sampler is None:
             sampler = self._sampler = Sampler(message)
-            if sampler.until_fd is not None:
-                self._connection.attend(sampler.until_fd)
+            if sampler.company is not None:
+                self._connection.attend(sampler.company.until_fd)
         kind = message["type"]
         if kind == "prepare":
             sampler.prepare()

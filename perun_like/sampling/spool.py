@@ -169,15 +169,16 @@ def tail_segments(path: str) -> list[tuple[int, bytes]]:
 class Part:
     """A host's part of a run, appended to by its one sampler."""
 
-    def __init__(self, path: str) -> None:
-        """Create the file.
+    def __init__(self, path: str, *, again: bool = False) -> None:
+        """Create the file, or go on with that of a sampler that was killed.
 
         Raises:
             FileExistsError: another sampler writes this part.
             OSError: the directory can't be written.
         """
         self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        new = 0 if again else os.O_CREAT | os.O_EXCL
+        self._fd = os.open(path, os.O_WRONLY | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 

@@ -1,4 +1,8 @@
-"""Where the results of a run go: ``<output>/<name>/<run id>.h5``, and until then ``<run id>.parts`` beside it."""
+"""Where the results of a run go: ``<output>/<name>/<run id>.h5``, and until then ``<run id>.parts`` beside it.
+
+A job's parts are in ``<output>/job-<hash>.parts``: its ranks know neither when the run was started, which names it,
+nor whether all of them run the same program.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,13 @@ from perun_like.errors import InputError, PerunError
 from perun_like.sampling.local import remove_directory
 
 PARTS_SUFFIX = ".parts"
+_TRIES, _TRY_EVERY_S = 100, 0.01
+_CLOCKS_APART_S = 2.0  # of a file server and its clients
 
 
 def new_run_id() -> str:
     """An id that sorts by time and that no other run has."""
-    return time.strftime("%Y-%m-%dT%H%M%S-") + os.urandom(2).hex()
+    return time.strftime("%Y-%m-%dT%H%M%S-") + os.urandom(4).hex()
 
 
 @dataclass(frozen=True)
@@ -56,31 +62,35 @@ class RunPlace:
         return replace(place, lock=_lock(place.parts))
 
     @classmethod
-    def claim_together(cls, output: str, name: str, run_id: str | None, job_id: str) -> RunPlace:
+    def claim_together(
+        cls, output: str, name: str, run_id: str | None, job: str, launched_unix_s: float | None = None
+    ) -> RunPlace:
         """Take the place of a run of several ranks, together with the others of its job.
 
         Args:
             output: Directory of results.
             name: The application's name.
             run_id: What the user calls the run; None: it is named by when it was started, once that is known.
-            job_id: Equal on all ranks.
+            job: Tells the run from those of other jobs, and from others of its own; equal on all ranks.
+            launched_unix_s: Given by rank 0, who holds the place: when the job was launched. What was left there
+                before is not of this job.
 
         Raises:
             InputError: another run has this id, or the directory can't be written.
         """
-        directory = os.path.join(output, name)
-        stem = f"{run_id or 'job'}-{zlib.crc32(job_id.encode(errors='surrogateescape')):08x}"
-        parts = os.path.join(directory, stem + PARTS_SUFFIX)
-        path = os.path.join(directory, f"{run_id or stem}.h5")
+        stem = f"job-{zlib.crc32(job.encode(errors='surrogateescape')):08x}"
+        parts = os.path.join(output, stem + PARTS_SUFFIX)
+        path = os.path.join(output, name, f"{run_id or stem}.h5")
+        if run_id is not None and os.path.exists(path):
+            raise InputError(_taken(run_id, path))
         try:
             os.makedirs(parts, exist_ok=True)
         except OSError as error:
-            raise InputError(_cannot_write(directory, error)) from None
-        if os.path.exists(path):
-            with contextlib.suppress(OSError):
-                os.rmdir(parts)
-            raise InputError(_taken(str(run_id), path))
-        return cls(path, parts, _lock(parts, fcntl.LOCK_SH))
+            raise InputError(_cannot_write(output, error)) from None
+        if launched_unix_s is None:
+            return cls(path, parts)
+        _move_aside(parts, launched_unix_s)
+        return cls(path, parts, _lock_soon(parts))
 
     @classmethod
     def of_parts(cls, parts: str) -> RunPlace:
@@ -115,9 +125,32 @@ class RunPlace:
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
             os.unlink(probe)
 
-    def named(self, run_id: str) -> RunPlace:
-        """The same place once the run's id is known."""
-        return replace(self, path=os.path.join(os.path.dirname(self.parts), f"{run_id}.h5"))
+    def named(self, run_id: str, name: str | None = None) -> RunPlace:
+        """The same place once the run's id is known, and for a job its name.
+
+        Raises:
+            OSError: its directory can't be made.
+        """
+        directory = os.path.dirname(self.parts)
+        if name is not None:
+            directory = os.path.join(directory, name)
+            os.makedirs(directory, exist_ok=True)
+        return replace(self, path=os.path.join(directory, f"{run_id}.h5"))
+
+    def take_over(self) -> RunPlace | None:
+        """The same place held by this process, if nobody holds it now; None if somebody does."""
+        try:
+            return replace(self, lock=_lock(self.parts))
+        except PerunError:
+            return None
+
+    def is_first(self, what: str) -> bool:
+        """Whether no other process has asked this of this run before."""
+        try:
+            os.close(os.open(os.path.join(self.parts, what), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except OSError:  # or the parts have become a file in the meantime
+            return False
+        return True
 
     def release(self) -> None:
         """Remove the parts: they have become the results file, or nothing was recorded."""
@@ -148,6 +181,29 @@ def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:
             os.close(fd)
         return -1
     return fd
+
+
+def _lock_soon(path: str) -> int:
+    """The same for who has the right to it, while others may look whether they have; -1 if they don't let go."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(PerunError):
+            return _lock(path)
+        time.sleep(_TRY_EVERY_S)
+    return -1
+
+
+def _move_aside(parts: str, launched_unix_s: float) -> None:
+    """Give what an earlier job of the same id has left, cut short, a directory of its own."""
+    for name in os.listdir(parts):
+        path = os.path.join(parts, name)
+        with contextlib.suppress(OSError, PerunError):  # another host's sampler has removed it, or still has it
+            written_s = os.stat(path).st_mtime
+            if written_s < launched_unix_s - _CLOCKS_APART_S:
+                lock = _lock(path)
+                aside = f"{parts.removesuffix(PARTS_SUFFIX)}-before-{launched_unix_s:.0f}{PARTS_SUFFIX}"
+                os.makedirs(aside, exist_ok=True)
+                os.rename(path, os.path.join(aside, name))
+                os.close(lock)
 
 
 def _cannot_write(directory: str, error: OSError) -> str:

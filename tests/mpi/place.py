@@ -7,18 +7,15 @@ import os
 import sys
 from dataclasses import asdict
 
-from perun_like.launch.launchers import Surroundings, detect
-from perun_like.launch.pmi import PmiServer
+from mpi4py import MPI
 
-server = PmiServer.of(os.environ)
-comm = detect(os.environ, None, Surroundings(server.job_name))
+from perun_like.launch.launchers import detect
 
-from mpi4py import MPI  # noqa: E402 - the server is asked before MPI starts, as a profiler does
-
+comm = detect(os.environ)
 world = MPI.COMM_WORLD
 host = world.Split_type(MPI.COMM_TYPE_SHARED, world.rank)
 truth = {"rank": world.rank, "size": world.size, "local_rank": host.rank, "local_size": host.size}
-seen = {"host": os.uname().nodename, "host_id": os.environ.get("PERUN_HOST_ID"), "asked": server.asked}
+seen = {"host": os.uname().nodename, "host_id": os.environ.get("PERUN_HOST_ID")}
 powercap = "/sys/class/powercap/name"
 if os.path.exists(powercap):
     with open(powercap) as file:

@@ -13,8 +13,6 @@ import pytest
 from mpi.conftest import HERE, KINDS, MpiRun
 
 PLACE = str(HERE / "place.py")
-STAND_IN = str(HERE / "stand_in.py")
-FATES = str(HERE / "fates.py")
 TWO_HOSTS = {"nodea": 2, "nodeb": 1}
 
 
@@ -35,7 +33,6 @@ def test_on_one_host(mpirun: MpiRun, kind: str, n: int, tmp_path: Path) -> None:
     ids = {rank["comm"]["job_id"] for rank in found}
     assert len(ids) == 1
     assert (ids == {None}) == (n == 1)
-    assert not any(rank["asked"] for rank in found)
 
 
 @pytest.mark.parametrize("hosts", [TWO_HOSTS, {"a": 1, "b": 1, "c": 2, "d": 3}], ids=["two", "four"])
@@ -46,7 +43,6 @@ def test_on_several_hosts(mpirun: MpiRun, kind: str, hosts: dict[str, int], tmp_
     assert len({rank["comm"]["job_id"] for rank in found} - {None}) == 1
     assert sorted(rank["host"] for rank in found) == sorted(host for host, ranks in hosts.items() for _ in range(ranks))
     assert all(rank["host"] == rank["host_id"] for rank in found)
-    assert all(rank["asked"] == (kind == "mpich") for rank in found)
 
 
 @pytest.mark.parametrize("hosts", [None, TWO_HOSTS], ids=["one host", "two hosts"])
@@ -75,63 +71,3 @@ def test_fake_hosts_have_their_own_powercap(mpirun: MpiRun, kind: str, tmp_path:
     done = mpirun(kind, 3, *command, hosts=TWO_HOSTS, powercap=tmp_path / "trees")
     found = places(done, tmp_path, 3)
     assert [rank["powercap"] for rank in found] == ["of nodea", "of nodea", "of nodeb"]
-
-
-@pytest.mark.parametrize("hosts", [None, TWO_HOSTS], ids=["one host", "two hosts"])
-@pytest.mark.parametrize("program", ["mpi", "plain"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_programs_that_end_well_do_so_after_our_question(
-    mpirun: MpiRun, kind: str, program: str, hosts: dict[str, int] | None, tmp_path: Path
-) -> None:
-    command = (sys.executable, STAND_IN, str(tmp_path), sys.executable, FATES, program, "none")
-    done = mpirun(kind, 3, *command, hosts=hosts)
-    assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == [f"rank {rank} done" for rank in range(3)]
-    saved = [(tmp_path / str(rank)).read_text().split() for rank in range(3)]
-    assert all(words[:2] == ["0", "None"] for words in saved)
-    assert all(words[-1] == str(kind == "mpich" and hosts is not None) for words in saved)
-
-
-@pytest.mark.parametrize(
-    ("kind", "fate", "hosts"),
-    [
-        pytest.param(kind, fate, hosts, id=f"{kind}, {fate}, {'one host' if hosts is None else 'two hosts'}")
-        for kind in KINDS
-        for fate in ("code", "signal")
-        for hosts in (None, TWO_HOSTS)
-        # A rank that exits without a word has MPICH's hydra wait for ever for those on other hosts, without us too.
-        if (kind, fate, hosts) != ("mpich", "code", TWO_HOSTS)
-    ],
-)
-def test_a_rank_that_fails_is_saved_and_ends_the_job(
-    mpirun: MpiRun, kind: str, fate: str, hosts: dict[str, int] | None, tmp_path: Path
-) -> None:
-    """The others wait in a barrier: they end because the launcher sees the failure."""
-    command = (sys.executable, STAND_IN, str(tmp_path), sys.executable, FATES, "mpi", fate)
-    done = mpirun(kind, 3, *command, hosts=hosts, timeout=30)
-    assert done.returncode != 0
-    assert "done" not in done.stdout
-    saved = (tmp_path / "1").read_text().split()
-    assert saved[:2] == {"code": ["3", "None"], "signal": ["None", "11"]}[fate]
-
-
-@pytest.mark.parametrize("hosts", [None, TWO_HOSTS], ids=["one host", "two hosts"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_abort_is_the_launcher_s_as_without_us(
-    mpirun: MpiRun, kind: str, hosts: dict[str, int] | None, tmp_path: Path
-) -> None:
-    bare = (sys.executable, FATES, "mpi", "abort")
-    without = mpirun(kind, 3, *bare, hosts=hosts, timeout=30)
-    done = mpirun(kind, 3, sys.executable, STAND_IN, str(tmp_path), *bare, hosts=hosts, timeout=30)
-    assert done.returncode == without.returncode == 7
-
-
-@pytest.mark.parametrize("hosts", [None, TWO_HOSTS], ids=["one host", "two hosts"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_plain_program_that_fails_fails_the_job(
-    mpirun: MpiRun, kind: str, hosts: dict[str, int] | None, tmp_path: Path
-) -> None:
-    command = (sys.executable, STAND_IN, str(tmp_path), sys.executable, FATES, "plain", "code")
-    done = mpirun(kind, 3, *command, hosts=hosts, timeout=30)
-    assert done.returncode != 0
-    assert (tmp_path / "1").read_text().split()[0] == "3"

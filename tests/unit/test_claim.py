@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from perun_like.launch.claim import Claim, Roll, job_directory
+from perun_like.launch.claim import Claim, Roll, all_gone, job_directory
 
 HELPER = """
-import os, signal, sys
-from perun_like.launch.claim import Claim, Roll
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+import os, sys
+from perun_like.launch.claim import Claim, Roll, all_gone
 claim, roll = Claim(sys.argv[1]), Roll(sys.argv[1])
-def wait():
-    while signal.sigwaitinfo({signal.SIGIO}).si_code <= 0 or not claim.try_take():
+def take():  # of a dying holder's descriptors the pipe is closed first
+    while not claim.try_take():
         pass
     return "taken"
 def heir():
@@ -89,13 +88,6 @@ def start(directory: str) -> Iterator[Start]:
         process.close()
 
 
-@pytest.fixture
-def held_back() -> Iterator[None]:
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, old)
-
-
 def test_one_process_has_it(start: Start, directory: str) -> None:
     a, b, ours = start(), start(), Claim(directory)
     assert a("claim.try_take()") == "True"
@@ -111,29 +103,47 @@ def test_one_process_has_it(start: Start, directory: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_whoever_watches_is_told_of_the_holder_s_death_and_one_takes_over(start: Start, number: int) -> None:
+def test_the_holder_s_death_is_heard_and_its_claim_is_free(start: Start, number: int) -> None:
     holder, *others = [start() for _ in range(4)]
     assert holder("claim.try_take()") == "True"
     for other in others:
-        assert other("claim.watch()") == "True"
-        assert other("claim.try_take()") == "False"
-        other.tell("wait()")
-    for _ in range(len(others)):  # each holder is killed in its turn
-        holder.kill(number)
-        ready = select.select([other._process.stdout for other in others], [], [], POLL_S)[0]
-        assert len(ready) == 1
-        holder = next(other for other in others if other._process.stdout is ready[0])
-        assert holder.hear() == "taken"
-        others.remove(holder)
+        other("globals().update(ends=[claim.end_fd()])")
+        other.tell("all_gone(ends, 20)")
+    holder.kill(number)
+    assert [other.hear() for other in others] == ["True"] * 3
+    assert [others[0]("take()"), others[1]("claim.try_take()"), others[2]("claim.try_take()")] == [
+        "taken",
+        "False",
+        "False",
+    ]
 
 
-def test_a_death_before_watching_is_found_by_trying(start: Start, directory: str, held_back: None) -> None:
-    holder, ours = start(), Claim(directory)
+def test_nobody_s_claim_has_no_end(start: Start, directory: str) -> None:
+    ours = Claim(directory)
+    assert ours.end_fd() is None
+    holder = start()
     assert holder("claim.try_take()") == "True"
+    end = ours.end_fd()
+    assert end is not None
     holder.kill()
-    assert ours.watch()
-    assert ours.try_take()
-    ours.close()
+    assert ours.end_fd() is None
+    assert all_gone([end], 0)
+
+
+def test_all_of_several_are_waited_for(start: Start, directory: str) -> None:
+    holder, rank = start(), start()
+    assert holder("claim.try_take()") == "True"
+    rank("roll.enter(0)")
+    claim_end = Claim(directory).end_fd()
+    assert claim_end is not None
+    ends = [claim_end, Roll(directory).end_fd()]
+    assert not all_gone(ends, 0)
+    holder.kill()
+    assert not all_gone(ends, 0.05)
+    assert len(ends) == 1
+    rank.kill()
+    assert all_gone(ends, POLL_S)
+    assert ends == []
 
 
 def test_the_claim_lives_with_who_inherited_it(start: Start, directory: str) -> None:
@@ -146,36 +156,15 @@ def test_the_claim_lives_with_who_inherited_it(start: Start, directory: str) -> 
     heir = os.pidfd_open(int(holder.hear()))
     holder("claim.close()")
     holder.kill()
-    assert other("claim.watch()") == "True"
     assert other("claim.try_take()") == "False"
     assert not ours.try_take()
-    other.tell("wait()")
+    other("globals().update(ends=[claim.end_fd()])")
+    other.tell("all_gone(ends, 20)")
     os.close(stop)  # the end of cat's input
     assert select.select([heir], [], [], POLL_S)[0]
     os.close(heir)
-    assert other.hear() == "taken"
-
-
-def test_it_is_not_watched_where_the_signal_would_kill(start: Start, directory: str) -> None:
-    holder, ours = start(), Claim(directory)
-    assert holder("claim.try_take()") == "True"
-    assert signal.SIGIO not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    assert not ours.watch()
-    holder.kill()
-    assert ours.try_take()
-    ours.close()
-
-
-def test_a_signal_that_has_come_already_does_not_outlive_watching(
-    start: Start, directory: str, held_back: None
-) -> None:
-    holder, ours = start(), Claim(directory)
-    assert holder("claim.try_take()") == "True"
-    assert ours.watch()
-    holder.kill()
-    assert signal.SIGIO in signal.sigpending()
-    ours.close()
-    assert signal.SIGIO not in signal.sigpending()
+    assert other.hear() == "True"
+    assert other("take()") == "taken"
 
 
 def test_the_roll_has_those_that_live_with_their_notes(start: Start, directory: str) -> None:

