@@ -60,9 +60,9 @@ def sensor_energy(sensor: Sensor, increase: Increase, owner: int, duration_s: fl
 
 def _method(sensor: Sensor) -> str | None:
     """How an energy was had, where it wasn't simply counted."""
-    if sensor.kind == GAUGE:
-        return integrals.method(sensor)
-    return str(sensor.model.get("text") or "by a model") if sensor.provenance == ESTIMATED else None
+    how = [str(sensor.model.get("text") or "by a model")] if sensor.provenance == ESTIMATED else []
+    how += [integrals.method(sensor)] if sensor.kind == GAUGE else []
+    return "; ".join(how) or None
 
 
 def total_energy(host: Host, parts: Mapping[str, Metric], group: str | None = None) -> Metric:
