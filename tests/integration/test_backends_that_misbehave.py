@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perun_like import Application, MonitorStatus, PerunMonitor
+from perun_like import Application, MonitorStatus, PerunMonitor, load
 from perun_like.config import resolve
 from perun_like.launch.comm import Comm
 from perun_like.model.node import NodeType
@@ -21,7 +21,7 @@ import time
 from perun_like.sensing.contract import Found, Sensor
 
 class Backend:
-    name = "odd"
+    name, domains = "odd", ("gpu",)
     min_period_ns = 1_000_000
     def find(self, context):
         {find}
@@ -75,9 +75,13 @@ def odd(monitor: PerunMonitor) -> tuple[list[int], list[bool], list[str]]:
 
 @pytest.mark.parametrize("where", ["find", "open"])
 def test_one_that_is_not_ready_in_time_is_left_out(run_with: Run, where: str) -> None:
-    values, _, reasons = odd(run_with(**{where: "time.sleep(60)"}))
+    monitor = run_with(**{where: "time.sleep(60)"})
+    values, _, reasons = odd(monitor)
     assert values == []
     assert reasons == ["the backend was not ready within 2 s"]
+    (run,) = load(str(monitor.path)).find(NodeType.RUN)
+    assert run.metrics["energy_j"].missing[-1:] == ("odd",)
+    assert "not ready" in str(run.metrics["gpu_energy_j"].reason)
 
 
 def test_a_read_that_raises_once_is_one_missing_value(run_with: Run) -> None:
