@@ -19,16 +19,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
-from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from perun_like.config import OPTIONS, Settings, resolve
-from perun_like.errors import ConfigError, PerunError
+from perun_like.clock import Clock
+from perun_like.config import OPTIONS, resolve
+from perun_like.errors import ConfigError, InputError
+from perun_like.inplace.stderr import complain, reason_of
 from perun_like.model.node import METRICS
 from perun_like.monitoring.application import name_of_function, place_of_function
+from perun_like.monitoring.metadata import check_place
 from perun_like.monitoring.region import RegionCall
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
 
@@ -64,6 +67,7 @@ class Call:
     _round: Round | None = None
     _region: RegionCall | None = None
     _result: DataNode | None = None
+    _problem: str | None = None
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -74,14 +78,24 @@ class Call:
         return self.profile.name
 
     def enter(self) -> None:
-        """Begin, or go on after a pause."""
+        """Begin, or go on after a pause. Nothing of ours is ever raised here."""
         outer = _open.get()
-        _open.set((*outer, self))
-        if not self.start_ns:
+        if outer and outer[-1].stop_ns:  # a task goes on after the call that it was made in
+            outer = tuple(call for call in outer if not call.stop_ns)
+        try:
+            self._begin(outer)
+        except Exception as error:  # noqa: BLE001 - the edge to somebody's program, which nothing of ours may break
+            self._problem = self.profile.give_up(error)
+        _open.set((*outer, self))  # last: an interrupt while the sampler starts leaves nothing open
+
+    def _begin(self, outer: tuple[Call, ...]) -> None:
+        if self.start_ns:
+            self.stop_ns, self._round = 0, None
+        else:
             self._session = outer[-1]._session if outer else self.profile.session()  # noqa: SLF001
             if outer or self._session is None:
                 self._region = RegionCall(self.profile.name)
-                self.start_ns = monotonic_ns()
+                self.start_ns = Clock.now_ns()
         if self._region is not None:
             self._region.enter()
         elif self._session is not None:
@@ -90,14 +104,14 @@ class Call:
     def _resume(self, session: Session) -> None:
         row = self._round = session.begin(self.profile.name, self.profile.place, self._first)
         if self._first is None:
-            self._first, self.start_ns = (row.first, row.start_ns) if row is not None else (None, monotonic_ns())
+            self._first, self.start_ns = (row.first, row.start_ns) if row is not None else (None, Clock.now_ns())
 
     def leave(self, raised: bool) -> None:
         """End, or pause."""
         if self._round is not None:
             self.stop_ns = self._round.end(raised)
         else:
-            self.stop_ns = monotonic_ns()
+            self.stop_ns = Clock.now_ns()
             if self._region is not None:
                 self._region.leave(raised)
         outer = _open.get()
@@ -106,9 +120,21 @@ class Call:
     @property
     def result(self) -> DataNode | None:
         """What it used: a RUN node; None where that isn't known here, as in a program that is watched from outside."""
-        if self._result is None and self._session is not None and self.stop_ns:
-            self._result = self._session.result_of(self.name, self.start_ns, self.stop_ns)
+        if self._result is None and self._session is not None and self.stop_ns and self._problem is None:
+            try:
+                self._result = self._session.result_of(self.name, self.start_ns, self.stop_ns)
+            except Exception as error:  # noqa: BLE001 - a figure that can't be had is missing; it raises nothing
+                self._problem = reason_of(error)
         return self._result
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no result of this call; None while nothing is wrong."""
+        if self.result is not None or not self.stop_ns:
+            return None
+        if self._session is None:
+            return self._problem or self.profile.problem or _NOT_HERE
+        return self._problem or self._session.problem or _NO_SAMPLER
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -118,7 +144,8 @@ class Call:
     def __getattr__(self, name: str) -> float | None:
         """A figure of the result."""
         if name not in METRICS:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            figures = "" if name.startswith("_") else f"; its figures are {', '.join(METRICS)}"
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{figures}")
         metric = self.metrics.get(name)
         return None if metric is None else metric.value
 
@@ -127,7 +154,7 @@ class Call:
         if not self.stop_ns:
             return f"<profile {self.name}: has not ended>"
         if self.result is None:
-            return f"<profile {self.name}: {_NOT_HERE if self._session is None else 'no result: ' + _NO_SAMPLER}>"
+            return f"<profile {self.name}: no result: {self.problem}>"
         from perun_like.report.summary import glance
 
         return f"<profile {self.name}: {glance(self.result)}>"
@@ -139,6 +166,7 @@ class Profile:
     Attributes:
         name: What its calls are filed under.
         place: Where the function stands, for people; None for a block.
+        problem: Why its calls are not measured; None while nothing is wrong.
     """
 
     def __init__(
@@ -153,35 +181,48 @@ class Profile:
         self.place = place
         self._named = name is not None
         self._options, self._rounds, self._warmup = options, rounds, warmup
-        self._config: Settings | None = None
         self._session: Session | None = None
+        self._entered: list[Call] = []
+        self.problem: str | None = None
 
     def session(self) -> Session | None:
         """Where calls are measured; None where they are a part of what is measured from outside."""
         if self._session is not None and self._session.open:
             return self._session
-        from perun_like.inplace.session import complain, sessions  # 20 ms that a program may never need
-
-        try:
-            if self._config is None:  # files and environment are those of the first call
-                self._config = resolve(_directory(), os.environ, self._options)
-            self._session = sessions.of(self._config)
-        except PerunError as error:  # a file or variable is wrong: that mustn't change what the program does
-            complain(f"nothing is measured: {error}")
+        if self.problem is not None:
             return None
-        except Exception:  # noqa: BLE001 - the edge to somebody's program, which nothing of ours may break
-            from traceback import format_exc
+        from perun_like.inplace.session import sessions  # 20 ms that a program may never need
 
-            complain(f"nothing is measured: {format_exc()}")
-            return None
+        # Files and environment are those of the first call with these options: reading them takes 0.1 ms.
+        options = tuple(sorted(self._options.items()))
+        self._session = sessions.known(options)
+        if self._session is None:
+            config = resolve(_directory(), os.environ, self._options)
+            check_place(config.country)
+            self._session = sessions.of(config, options)
         return self._session
+
+    def give_up(self, error: Exception) -> str:
+        """Go on unmeasured, and say so once: a wrong file or variable mustn't change what the program does."""
+        if self.problem is None:
+            self.problem = "it could not be measured"
+            with suppress(Exception):  # at Python's very end there may be nothing left to say it with
+                self.problem = f"nothing is measured: {reason_of(error)}"
+                complain(self.problem)
+        return self.problem
 
     def __enter__(self) -> Call:
         """Begin to measure."""
         if (self._rounds, self._warmup) != (1, 0):
             raise TypeError("a with block can't be repeated: rounds and warmup are for functions")
         call = Call(self)
-        call.enter()
+        self._entered.append(call)
+        try:
+            call.enter()
+        except BaseException:  # an interrupt while it begins: there will be no end
+            self._entered.remove(call)
+            call.leave(raised=True)
+            raise
         return call
 
     def __exit__(
@@ -189,8 +230,9 @@ class Profile:
     ) -> None:
         """End it, however the block ends."""
         mine = [call for call in _open.get() if call.profile is self]
-        if mine:
-            mine[-1].leave(kind is not None)
+        call = (mine or self._entered)[-1]  # a fixture's end may run in another context than its beginning
+        self._entered.remove(call)
+        call.leave(kind is not None)
 
     def __call__(self, function: F) -> F:
         """The function, each call of which is measured."""
@@ -226,10 +268,13 @@ def profile(name: Any = None, *, rounds: int = 1, warmup: int = 0, **options: ob
     Raises:
         ConfigError: there is no such option, or its value is not allowed.
     """
-    given = _checked(options)
-    rounds, warmup = _number("rounds", rounds), _number("warmup", warmup)
+    given = _checked(options) if options else {}
+    if (rounds, warmup) != (1, 0):
+        rounds, warmup = _number("rounds", rounds), _number("warmup", warmup)
     if name is None or isinstance(name, str):
         return Profile(name, given, rounds, warmup)
+    if isinstance(name, classmethod):
+        check_function("profile", cast("object", name))
     if not callable(name):
         raise TypeError(f'profile takes a name, as in profile("load"), or decorates a function; it was given {name!r}')
     return Profile(None, given, rounds, warmup)(name)
@@ -243,7 +288,10 @@ def _checked(options: dict[str, object]) -> dict[str, object]:
         if key not in allowed:
             raise ConfigError(f"profile has no option {key!r}: allowed are name, rounds, warmup, {', '.join(allowed)}")
     given = {allowed[key].field: _as_text(value) for key, value in options.items() if value is not None}
-    resolve("/", {}, given)  # so that a wrong value is told where it stands, not at the first call
+    try:  # so that a wrong value is told where it stands, not at the first call
+        check_place(resolve("/", {}, given).country)
+    except InputError as error:
+        raise ConfigError(f"profile(…): {str(error).removeprefix('--').removeprefix('no-')}") from None
     return given
 
 
@@ -262,8 +310,10 @@ def _as_text(value: object) -> object:
 
 def _number(option: str, value: int) -> int:
     """How often to run a function, checked as the command line's option is."""
-    settings = resolve("/", {}, {option: str(value)})
-    return int(getattr(settings, option))
+    try:
+        return int(getattr(resolve("/", {}, {option: str(value)}), option))
+    except ConfigError as error:
+        raise ConfigError(f"profile(…): {str(error).removeprefix('--')}") from None
 
 
 def _repeat(function: F, measured: F, rounds: int, warmup: int) -> F:

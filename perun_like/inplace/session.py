@@ -12,13 +12,15 @@ import sys
 from _thread import allocate_lock
 from contextlib import suppress
 from dataclasses import fields, replace
-from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from perun_like.clock import Clock
 from perun_like.config import Settings
-from perun_like.errors import PerunError
+from perun_like.errors import InputError, PerunError
 from perun_like.inplace.mpi import own_place
-from perun_like.inplace.saver import Saver
+from perun_like.inplace.saver import Saved, Saver
+from perun_like.inplace.stderr import complain, write_error
+from perun_like.inplace.surroundings import patient, undisturbed
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application, file_name
 from perun_like.monitoring.callbacks import after_run, awaited
@@ -53,9 +55,11 @@ class Session:
     def __init__(self, config: Settings) -> None:
         self._config = config
         self._lock = allocate_lock()
-        self._last_ns = monotonic_ns()
+        self._last_ns = Clock.now_ns()
         self._measurement: Measurement | None = None
         self._in_place: OwnProcess | None = None
+        # Kept when all is over: to unmap marks closes descriptors by number, which may be the program's files by now.
+        self._over: OwnProcess | None = None
         self._places: dict[str, str | None] = {}
         self.problem: str | None = None
         self._app = Application(program_name(), (), os.environ, sys.executable)
@@ -64,13 +68,24 @@ class Session:
             if comm.problem is not None:
                 complain(comm.problem)
             comm.check()
-            self._open(comm)
+            with undisturbed():
+                self._open(comm)
         except (PerunError, OSError) as error:
             self._complain(f"nothing is measured: {error}")
+        finally:
+            if self._in_place is None:  # interrupted, say: what has been begun must not be found later
+                self._abandon()
+
+    def _abandon(self) -> None:
+        measurement, self._measurement = self._measurement, None
+        if measurement is not None:
+            with suppress(Exception):  # whatever has gone wrong is on its way already
+                measurement.abandon()
+            measurement.release()
 
     def _open(self, comm: Comm) -> None:
         config = self._config
-        name, output = config.name or self._app.name, os.path.abspath(config.output)  # it may change its directory
+        name, output = config.name or self._app.name, _absolute(config.output)  # it may change its directory
         run_id = config.run_id or (new_run_id() if comm.job_id is None else None)
         metadata = run_metadata(self._app, config)
         if comm.job_id is not None:
@@ -80,9 +95,11 @@ class Session:
         self._measurement = measurement_for(comm, config, self._run, output)
         self._measurement.prepare(chosen_specs(sys.path, config.backend), {}, in_place=True)
         self._measurement.begin()
-        self._in_place = OwnProcess(self._measurement, comm)
-        if self._in_place.marks is None:
-            self._complain("nothing is measured: there is no room for marks in /dev/shm or among temporary files")
+        in_place = OwnProcess(self._measurement, comm)
+        if in_place.marks is None:
+            in_place.close()
+            raise PerunError(f"there is no room for marks: {in_place.problem}")
+        self._in_place = in_place
 
     @property
     def open(self) -> bool:
@@ -94,13 +111,25 @@ class Session:
         in_place = self._in_place
         if in_place is None:
             return None
-        now_ns = monotonic_ns()
+        now_ns = Clock.now_ns()
         if now_ns - self._last_ns > _SURELY_AWAKE_NS:
             self._wake()
         if name not in self._places:
             self._introduce(name, place)
         self._last_ns = now_ns
-        return in_place.begin(name, first, now_ns)
+        try:
+            return in_place.begin(name, first, now_ns)
+        except OSError as error:
+            self._give_up(in_place, error)
+            return None
+
+    def _give_up(self, in_place: OwnProcess, error: OSError) -> None:
+        with self._lock:
+            if self._in_place is not None:  # of several threads the first one tells
+                self._in_place = None
+                in_place.close()
+                self._abandon()
+                self._complain(f"nothing is measured: there is no room for marks: {error.strerror}")
 
     def _wake(self) -> None:
         with self._lock:
@@ -129,10 +158,14 @@ class Session:
             measurement, in_place = self._measurement, self._in_place
             self._measurement = self._in_place = None
         if measurement is not None and in_place is not None:
-            process = in_place.close()
-            measurement.stop(process["stop_ns"])
-            self._save(measurement, process)
-            measurement.release()
+            self._over = in_place
+            try:
+                with undisturbed(), patient():
+                    saved = self._save(measurement, in_place)
+            finally:
+                measurement.release()
+            if saved is not None:
+                self._tell(saved)
 
     def leave(self) -> None:
         """In a forked child: it is our parent's, and so are its pipes."""
@@ -141,27 +174,35 @@ class Session:
         self._measurement = self._in_place = None
         self._lock = allocate_lock()
 
-    def _save(self, measurement: Measurement, process: dict[str, Any]) -> None:
+    def _save(self, measurement: Measurement, in_place: OwnProcess) -> Saved | None:
         savers: list[Saver] = []
         try:
+            process = in_place.close()
+            measurement.stop(process["stop_ns"])
             if not measurement.finish(failed=False, get_ready=lambda: savers.append(Saver())):
                 self._leave_to_others(measurement, savers)
-                return
+                return None
             saver = savers[0] if savers else Saver()
             saved = saver.save(
                 measurement.place, process, self._run, measurement.problem, colour=_coloured(), trees=awaited()
             )
-        except (PerunError, OSError, ValueError) as error:
-            self._complain(not_saved(error, measurement.place))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the program ends as it would have, whatever fails
+            reason = error if isinstance(error, Exception) else InterruptedError("interrupted")
+            self._complain(not_saved(reason, measurement.place))
             measurement.keep_local()
             measurement.place.unlock()
-            return
+            return None
         if measurement.problem is not None:
             self._complain(measurement.problem)
-        for tree in saved.trees():
-            after_run(tree)
-        if self._config.report:
-            write_error(saved.report)
+        return saved
+
+    def _tell(self, saved: Saved) -> None:
+        try:
+            for tree in saved.trees():
+                after_run(tree)
+        finally:  # a callback may end the program
+            if self._config.report:
+                write_error(saved.report)
 
     def _leave_to_others(self, measurement: Measurement, savers: list[Saver]) -> None:
         """Another rank makes the result, or nobody can yet."""
@@ -183,10 +224,16 @@ class Sessions:
 
     def __init__(self) -> None:
         self._open: dict[tuple[object, ...], Session] = {}
+        self._known: dict[tuple[object, ...], Session] = {}
         self._lock = allocate_lock()
         self._watched: bool | None = None
 
-    def of(self, config: Settings) -> Session | None:
+    def known(self, options: tuple[object, ...]) -> Session | None:
+        """The session that measures with these options; None if there is none yet, or it doesn't measure."""
+        session = self._known.get(options)
+        return session if session is not None and session.open else None
+
+    def of(self, config: Settings, options: tuple[object, ...]) -> Session | None:
         """The session with these settings; None where a measurement from outside, or of our parent, covers us."""
         with self._lock:
             if self._watched is None:
@@ -197,8 +244,16 @@ class Sessions:
             if key not in self._open:
                 if not self._open:
                     atexit.register(self.finish)
+                    self._await_end_of_worker()
                 self._open[key] = Session(config)
+            self._known[options] = self._open[key]
             return self._open[key]
+
+    def _await_end_of_worker(self) -> None:
+        """Processes that multiprocessing has forked end without Python's exit handlers, but with its own."""
+        module = sys.modules.get("multiprocessing.util")
+        if module is not None and sys.modules["multiprocessing"].parent_process() is not None:
+            module.Finalize(None, self.finish, exitpriority=-1000)
 
     def finish(self) -> None:
         """End all of them."""
@@ -210,7 +265,7 @@ class Sessions:
         atexit.unregister(self.finish)
         for session in self._open.values():
             session.leave()
-        self._open, self._lock, self._watched = {}, allocate_lock(), None
+        self._open, self._known, self._lock, self._watched = {}, {}, allocate_lock(), None
 
 
 sessions = Sessions()
@@ -218,16 +273,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=sessions.forget)
 
 
-def complain(problem: str) -> None:
-    """Say what is wrong to whoever reads the program's standard error."""
-    write_error(f"perun-like: {problem}\n")
-
-
-def write_error(text: str) -> None:
-    """Write to the program's standard error, as far as it has one."""
-    with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-        sys.stderr.write(text)
-        sys.stderr.flush()
+def _absolute(output: str) -> str:
+    try:
+        return os.path.abspath(output)
+    except FileNotFoundError:
+        raise InputError(
+            "the current directory has been deleted, and results would go below it: give a whole path, as in "
+            'profile(output="/home/me/results"), or in PERUN_OUTPUT'
+        ) from None
 
 
 def _coloured() -> bool:

@@ -65,9 +65,14 @@ def unregister_callback(function: Callable[..., object]) -> None:
 
 
 def after_run(tree: DataNode) -> None:
-    """Call those who wait for a result."""
-    for function in _after:
-        _call(function, tree)
+    """Call those who wait for a result.
+
+    Raises:
+        BaseException: what one of them ends the program with, once all have been called.
+    """
+    ends = [end for function in tuple(_after) if (end := _call(function, tree)) is not None]
+    if ends:
+        raise ends[0]
 
 
 def awaited() -> bool:
@@ -75,12 +80,15 @@ def awaited() -> bool:
     return bool(_after)
 
 
-def _call(function: Callable[[Any], object], argument: object) -> None:
-    """A stranger's code: what it raises is shown, and changes nothing."""
+def _call(function: Callable[[Any], object], argument: object) -> BaseException | None:
+    """A stranger's code: what it raises is shown, and changes nothing; what it ends the program with is returned."""
     try:
         function(argument)
     except Exception as error:  # noqa: BLE001
         sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException as end:  # noqa: BLE001 - SystemExit or an interrupt: others have to be called before
+        return end
+    return None
 
 
 class Live:
@@ -107,7 +115,7 @@ class Live:
         times = [t for t, values in zip(message["t_ns"], message["raw"], strict=True) for _ in values]
         if len(raw) == len(self._sensors):  # else a backend has not been read yet
             readings = {s["id"]: self._reading(s, *at) for s, *at in zip(self._sensors, raw, times, strict=True)}
-            for function in _live:
+            for function in tuple(_live):
                 _call(function, readings)
         return True
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-from time import monotonic_ns
 from typing import Any
 
+from perun_like.clock import Clock
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.region import divert
@@ -23,16 +22,20 @@ class OwnProcess:
 
     Attributes:
         marks: Where; None if there is no room for them: then nothing is measured.
+        problem: Why there is no room for marks; None while there is.
     """
 
     def __init__(self, measurement: Measurement, comm: Comm) -> None:
         self.marks: Marks | None = None
         self._measurement, self._comm = measurement, comm
-        self._start_ns = monotonic_ns()
+        self._start_ns = Clock.now_ns()
         self._last_begin_ns = 0
+        self.problem: str | None = None if measurement.marks else "in /dev/shm or among temporary files"
         if measurement.marks is not None:
-            with suppress(OSError):
+            try:
                 self.marks = Marks(measurement.marks)
+            except OSError as error:
+                self.problem = error.strerror
         self._before = divert(self.marks)
         self._variable = os.environ.get(RUN_VARIABLE)
         if measurement.marks is not None:
@@ -48,7 +51,7 @@ class OwnProcess:
         divert(self._before)
         if self.marks is not None:
             self.marks.flush()
-        facts = {**self._facts(), "stop_ns": monotonic_ns()}
+        facts = {**self._facts(), "stop_ns": Clock.now_ns()}
         self._measurement.tell("watch", process=facts)
         return facts
 
@@ -56,14 +59,18 @@ class OwnProcess:
         return {"rank": self._comm.rank, "pid": os.getpid(), "start_ns": self._start_ns, "in_place": True}
 
     def begin(self, name: str, first: int | None = None, now_ns: int = 0) -> Round | None:
-        """Begin a round, or its next interval; None if there is no room for its mark."""
+        """Begin a round, or its next interval; None if there is no room for its mark.
+
+        Raises:
+            OSError: there is no room for any.
+        """
         if self.marks is None:
             return None
-        now_ns = now_ns or monotonic_ns()
+        now_ns = now_ns or Clock.now_ns()
         cpu_us, peak_kib = _usage() if now_ns - self._last_begin_ns > _USAGE_EVERY_NS else (0, 0)
         self._last_begin_ns = now_ns
         row = self.marks.begin_round(name, first, cpu_us, peak_kib)
-        return None if row is None else Round(*row)
+        return None if row is None else Round(*row, Clock.now_ns())
 
 
 class Round:
@@ -76,15 +83,16 @@ class Round:
 
     __slots__ = ("_at", "_file", "first", "start_ns")
 
-    def __init__(self, file: MarksFile, at: int) -> None:
-        self._file, self._at = file, at
-        self.first: int = file.words[at + 1]
-        self.start_ns: int = file.words[at + _START]
+    def __init__(self, file: MarksFile, at: int, start_ns: int) -> None:
+        words, self._file, self._at = file.words, file, at
+        self.first: int = words[at + 1]
+        self.start_ns = words[at + _START] = start_ns
 
     def end(self, raised: bool) -> int:
         """End it; returns when."""
         words, at = self._file.words, self._at
-        stop_ns = words[at + _STOP] = monotonic_ns()
+        stop_ns: int = Clock.now_ns()
+        words[at + _STOP] = stop_ns
         if raised:
             words[at] |= RAISED
         if words[at + _CPU_START]:

@@ -34,24 +34,46 @@ End = tuple[MarksFile, int]
 
 
 class Region:
-    """A named region, entered with ``with`` or wrapped around a function."""
+    """A named region, entered with ``with`` or wrapped around a function.
+
+    An object may be shared by threads and entered again within itself. Of tasks of one thread that share one, each ends
+    what was entered last: as many are open at any time as if each had ended its own.
+    """
+
+    __slots__ = ("_ends", "_outer", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._ends: dict[int, list[End | None]] = {}  # by thread: an object may be shared
+        self._ends: dict[int, End | None] = {}  # of the innermost call, by thread
+        self._outer: dict[int, list[End | None]] | None = None
 
     def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
-        self._ends.setdefault(get_ident(), []).append(_begin(self.name))
+        end, ends = _begin(self.name), self._ends
+        if end is not None or ends:
+            me = get_ident()
+            if me in ends:
+                self._reenter(me)
+            ends[me] = end
         return self
+
+    def _reenter(self, me: int) -> None:
+        if self._outer is None:
+            self._outer = {}
+        self._outer.setdefault(me, []).append(self._ends[me])
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Mark its end, however the block ends."""
-        end = self._ends[get_ident()].pop()
-        if end is not None:
-            end[0].words[end[1]] = monotonic_ns()
+        ends = self._ends
+        if ends:
+            me = get_ident()
+            end = ends.pop(me, None)
+            if end is not None:
+                end[0].words[end[1]] = monotonic_ns()
+            if self._outer and (outer := self._outer.get(me)):
+                ends[me] = outer.pop()
 
     def __call__(self, function: F) -> F:
         """The function, each call of which is a call of the region."""
@@ -72,6 +94,8 @@ def region(name: Any) -> Any:
     """
     if isinstance(name, str):
         return Region(name)
+    if isinstance(name, classmethod):
+        check_function("region", cast("object", name))
     if not callable(name):
         raise TypeError(f'region takes a name, as in region("solve"), or decorates a function; it was given {name!r}')
     return Region(getattr(name, "__qualname__", repr(name)))(name)
@@ -121,8 +145,8 @@ class _Process:
         with self._lock:  # of threads that enter their first region at once, one opens and the others wait
             directory = os.environ.get(RUN_VARIABLE)
             if directory and not self.known:
-                # No room or not allowed: the program goes on without marks.
-                with suppress(OSError):
+                # No room or not allowed, or a module of Python's is hidden: the program goes on without marks.
+                with suppress(Exception):
                     self.marks = Marks(directory)
                     atexit.register(self.marks.flush)
             self.known = True
@@ -158,7 +182,11 @@ def _begin(name: str, resumed: int = 0) -> End | None:
     marks = _process.marks
     if marks is None and (_process.known or (marks := _process.open()) is None):
         return None
-    return marks.begin(name, resumed)
+    try:
+        return marks.begin(name, resumed)
+    except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
+        _process.marks = None
+        return None
 
 
 def _wrap_function(name: str, function: F) -> F:

@@ -16,11 +16,11 @@ class Steps(Protocol):
     """One call: entered and left once or, of a generator, at each of its steps."""
 
     def enter(self) -> None:
-        """It begins, or goes on."""
+        """It begins, or goes on. An interrupt is all that may be raised."""
         ...
 
     def leave(self, raised: bool) -> None:
-        """It has ended, or waits to be resumed."""
+        """It has ended, or waits to be resumed. Entering it may have been interrupted."""
         ...
 
 
@@ -30,8 +30,10 @@ def check_function(decorator: str, function: object) -> None:
     Raises:
         TypeError: it is a class, a class method's or static method's descriptor, or no function.
     """
-    if isinstance(function, type) or not callable(function):
-        raise TypeError(f"@{decorator} goes directly above a function (below @classmethod), not on {function!r}")
+    if isinstance(function, (type, classmethod, staticmethod)) or not callable(function):
+        raise TypeError(
+            f"@{decorator} goes directly above a function (below @classmethod and @staticmethod), not on {function!r}"
+        )
 
 
 def kind_of(function: Callable[..., Any]) -> str:
@@ -56,9 +58,9 @@ def _wrap_function(function: Callable[..., Any], steps: Callable[[], Steps]) -> 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = steps()
-        call.enter()
         raised = True
         try:
+            call.enter()
             result = function(*args, **kwargs)
             raised = False
         finally:
@@ -72,9 +74,9 @@ def _wrap_coroutine(function: Callable[..., Any], steps: Callable[[], Steps]) ->
     @wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = steps()
-        call.enter()
         raised = True
         try:
+            call.enter()
             result = await function(*args, **kwargs)
             raised = False
         finally:
@@ -90,9 +92,9 @@ def _wrap_generator(function: Callable[..., Any], steps: Callable[[], Steps]) ->
         generator, call = function(*args, **kwargs), steps()
         step, value = generator.send, None
         while True:
-            call.enter()
             raised = True
             try:
+                call.enter()
                 item = step(value)
                 raised = False
             except StopIteration as stop:
@@ -117,9 +119,9 @@ def _wrap_async_generator(function: Callable[..., Any], steps: Callable[[], Step
         generator, call = function(*args, **kwargs), steps()
         step, value = generator.asend, None
         while True:
-            call.enter()
             raised = True
             try:
+                call.enter()
                 item = await step(value)
                 raised = False
             except StopAsyncIteration:

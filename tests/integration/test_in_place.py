@@ -163,7 +163,8 @@ def test_nested_calls_are_regions_of_the_outermost(python: Python, tmp_path: Pat
     ended = python(
         "from perun_like import profile, region\n"
         "@profile\ndef inner(n):\n    with region('deep'): return sum(range(n))\n"
-        "@profile\ndef outer():\n    inner(500_000); inner(500_000)\n    with profile('block') as b: sum(range(900_000))\n"
+        "@profile\ndef outer():\n    inner(500_000); inner(500_000)\n"
+        "    with profile('block') as b: sum(range(900_000))\n"
         "    return b\n"
         "b = outer()\nprint(b.energy_j > 0, b.runtime_s > 0)\n"
     )
@@ -176,12 +177,13 @@ def test_nested_calls_are_regions_of_the_outermost(python: Python, tmp_path: Pat
 
 def test_in_a_watched_program_calls_are_regions(perun: Run, script: Callable[[str], str], tmp_path: Path) -> None:
     source = (
-        "from perun_like import profile\n@profile(period='10ms', output='elsewhere')\ndef work(): return sum(range(10**6))\n"
+        "from perun_like import profile\n"
+        "@profile(period='10ms', output='elsewhere')\ndef work(): return sum(range(10**6))\n"
         "work()\nwith profile('block') as p: work()\nprint(p.energy_j, p.result, p)\n"
     )
     ended = perun("profile", script(source))
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("None None <profile block: it is measured as a part of a whole")
+    assert ended.stdout.startswith("None None <profile block: no result: it is measured as a part of a whole")
     assert not (tmp_path / "elsewhere").exists()
     tree, _ = results(tmp_path, "script")
     assert {region.name: region.calls for region in rounds_of(tree)[0].regions} == {"work": 2, "block": 1}
@@ -288,7 +290,9 @@ def test_a_program_that_closes_all_descriptors_keeps_its_own_files(python: Pytho
 
 def test_results_go_where_the_program_began(python: Python, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    source = "import os\nfrom perun_like import profile\nwith profile('a'): os.chdir('below')\nwith profile('b'): pass\n"
+    source = (
+        "import os\nfrom perun_like import profile\nwith profile('a'): os.chdir('below')\nwith profile('b'): pass\n"
+    )
     ended = python(source)
     assert ended.returncode == 0, ended.stderr
     assert {path.parent.name for path in tmp_path.glob("perun_results/*/*.h5")} == {"a", "b"}
@@ -442,7 +446,8 @@ def test_three_rounds_of_a_fifth_of_a_second_on_the_simulated_machine(
     wave = SquareWave(40, 160, 90 * MS, high_ns=37 * MS)
     rising = Sum([wave, Ramp([(0, 0.0), (10_000 * MS, 60.0)])])
     machine = Machine([Zone("intel-rapl:0", "package-0", rising), Zone("intel-rapl:1", "package-1", wave)])
-    spin = "import time\ndef work(x):\n    end = time.monotonic() + 0.2\n    while time.monotonic() < end: pass\n    return x\n"
+    wait = "end = time.monotonic() + 0.2\n    while time.monotonic() < end: pass"
+    spin = f"import time\ndef work(x):\n    {wait}\n    return x\n"
     ways = {
         "decorator": "from perun_like import profile\nwork = profile(work, period='10ms')\n"
         "for _ in range(3): work(1); time.sleep(0.03)\n",
