@@ -6,7 +6,7 @@ that, by the same functions as in :mod:`perun_like.analysis.tree`. So nothing he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,13 @@ from perun_like.model.node import DataNode, NodeType
 from perun_like.model.recording import Recording
 
 
-def merged(whole: Recording, trees: Sequence[DataNode], assumptions: Assumptions) -> DataNode:
+def merged(whole: Recording, trees: Iterable[DataNode], assumptions: Assumptions) -> DataNode:
     """The result of a run on several hosts.
 
     Args:
         whole: The run as :func:`perun_like.model.joining.joined` makes it of its hosts, without what they recorded.
-        trees: The result of each host, in the same order: of a recording of that host alone, of a single round.
+        trees: The result of each host, in the same order: of a recording of that host alone, of a single round. Only
+            what the whole has of it is kept, so they may be read one by one.
         assumptions: Place, PUE and price of the electricity.
 
     Returns:
@@ -33,15 +34,16 @@ def merged(whole: Recording, trees: Sequence[DataNode], assumptions: Assumptions
     """
     timeline = timeline_of(whole, ())
     of = timeline.round(0)
-    parts = list(_with_names(trees))
-    run = DataNode(
-        id=str(of.number),
-        type=NodeType.RUN,
-        nodes=[node for part in parts for node in part.nodes],
-        metadata={**run_metadata(whole, of, assumptions), **_period(parts)},
-        regions=[region for part in parts for region in part.regions],
-        ranks=sorted((rank for part in parts for rank in part.ranks), key=lambda rank: rank.rank),
-    )
+    run = DataNode(str(of.number), NodeType.RUN, metadata=run_metadata(whole, of, assumptions))
+    periods_ns: set[int] = set()
+    for part in _with_names(trees):
+        run.nodes += part.nodes
+        run.regions += part.regions
+        run.ranks += part.ranks
+        periods_ns.add(part.metadata.get("period_ns") or 0)
+    # How often energy was read: the slowest. A host that has none says what was asked for, which isn't slower.
+    run.metadata |= {"period_ns": max(periods_ns)} if any(periods_ns) else {}
+    run.ranks.sort(key=lambda rank: rank.rank)
     run.metrics = run_metrics(of.duration_s, run.nodes, assumptions, lacking(whole, of))
     run.balance = balance_of(run.regions) if is_job(whole) else []
     metrics = over_one_round(run.metrics)
@@ -49,7 +51,15 @@ def merged(whole: Recording, trees: Sequence[DataNode], assumptions: Assumptions
     return DataNode(whole.name, NodeType.APP, dict(metrics), [several])
 
 
-def _with_names(trees: Sequence[DataNode]) -> Iterator[DataNode]:
+def needed(tree: DataNode) -> DataNode:
+    """What :func:`merged` looks at of a host's result: half of it."""
+    run = tree.nodes[0].nodes[0]
+    period = {key: run.metadata[key] for key in ("period_ns",) if key in run.metadata}
+    kept = DataNode(run.id, NodeType.RUN, nodes=run.nodes, metadata=period, regions=run.regions, ranks=run.ranks)
+    return DataNode(tree.id, NodeType.APP, nodes=[DataNode(tree.nodes[0].id, NodeType.MULTI_RUN, nodes=[kept])])
+
+
+def _with_names(trees: Iterable[DataNode]) -> Iterator[DataNode]:
     """The RUN of each host, with nodes as they are called among others."""
     taken: list[str] = []
     for number, tree in enumerate(trees):
@@ -65,9 +75,3 @@ def _with_names(trees: Sequence[DataNode]) -> Iterator[DataNode]:
 def _clocks(metadata: dict[str, Any]) -> dict[str, Any]:
     """How far this host's times can be compared with those of others."""
     return {"clock_error_s": metadata.get("clock_error_s"), "clock_step_s": clock_step_s(metadata.get("clocks"))}
-
-
-def _period(runs: Sequence[DataNode]) -> dict[str, int]:
-    """How often energy was read: the slowest. A host that has none says what was asked for, which isn't slower."""
-    periods = [int(run.metadata["period_ns"]) for run in runs if run.metadata.get("period_ns")]
-    return {"period_ns": max(periods)} if periods else {}

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -33,6 +34,39 @@ _STATISTICS = ("mean", "std", "n", "ci95")
 def to_dict(tree: DataNode) -> dict[str, Any]:
     """A result as it is exported: dictionaries, lists, strings, finite numbers, booleans and None only."""
     return {"schema": {"name": NAME, "version": VERSION}, "root": _node_dict(tree)}
+
+
+def encode_tree(tree: DataNode) -> Iterator[str]:
+    """The JSON of ``to_dict(tree)`` in pieces, so that what is said of many hosts is never there twice."""
+    yield f'{{"schema":{encode({"name": NAME, "version": VERSION})},"root":'
+    yield from _node_pieces(tree)
+    yield "}"
+
+
+def _node_pieces(node: DataNode) -> Iterator[str]:
+    if node.type in (NodeType.NODE, NodeType.DEVICE_GROUP, NodeType.SENSOR):
+        yield encode(_node_dict(node))
+        return
+    shell = _node_dict(replace(node, nodes=[], regions=[], ranks=[], balance=[]))
+    yield encode({key: value for key, value in shell.items() if key not in ("nodes", "regions")})[:-1]
+    yield from _list_pieces("nodes", map(_node_pieces, node.nodes))
+    rounds = node.type is NodeType.MULTI_RUN
+    if node.type is NodeType.RUN or (rounds and node.regions):
+        yield from _list_pieces("regions", ([encode(_region_dict(region))] for region in node.regions))
+    if node.ranks:
+        yield from _list_pieces("ranks", ([encode(_rank_dict(rank))] for rank in node.ranks))
+    if node.balance:
+        yield from _list_pieces("balance", ([encode(_balance_dict(balance))] for balance in node.balance))
+    yield "}"
+
+
+def _list_pieces(name: str, entries: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield f',"{name}":['
+    for number, entry in enumerate(entries):
+        if number:
+            yield ","
+        yield from entry
+    yield "]"
 
 
 def from_dict(document: Any) -> DataNode:

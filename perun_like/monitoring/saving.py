@@ -6,14 +6,23 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from perun_like.analysis.merge import merged
+from perun_like.errors import FileError, InputError
+from perun_like.model.joining import joined
 from perun_like.model.node import DataNode
 from perun_like.model.recording import Recording
-from perun_like.model.slicing import by_name
+from perun_like.model.slicing import by_name, named
+from perun_like.monitoring import host_files, journal
 from perun_like.monitoring.application import file_name
+from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.results import result_of
 from perun_like.sampling.local import remove_directory
-from perun_like.store.assembly import assemble, local_directories
+from perun_like.store import gather
+from perun_like.store.assembly import assemble, local_directories, with_id
 from perun_like.store.place import RunPlace
+from perun_like.store.publish import publish, stamp_of
+from perun_like.store.reader import load, open_run, recording_of
+from perun_like.store.summary import Summary, read_tree
 from perun_like.store.writer import write
 
 
@@ -56,25 +65,111 @@ def _file_of(name: str, place: RunPlace, taken: Sequence[str]) -> str:
     return path
 
 
+def save_job(place: RunPlace, name: str | None = None) -> tuple[DataNode, str]:
+    """Make the result of a run of several ranks from what is in its parts directory, and save it.
+
+    Of several hosts, each has its file made first if it has none yet. Then only what they amount to is looked at.
+
+    Args:
+        place: The run's.
+        name: If the run was measured in place: under which name; other names' rounds are regions then.
+
+    Returns:
+        The result and its file.
+
+    Raises:
+        PerunError: there is nothing to save, or it can't be written; what is there is kept.
+    """
+    hosts = _host_files(place)
+    if hosts is not None:
+        return _save_hosts(place, hosts)
+    recording = assemble(place.parts)
+    place = _named(place, recording)
+    if name is not None and any(host.rounds for host in recording.hosts):
+        recording = named(recording, name)
+    tree = result_of(recording)
+    save(recording, tree, place)
+    return tree, place.path
+
+
 def recover(parts: str) -> list[tuple[DataNode, str]]:
     """Turn the parts of a run that was cut short into results files; returns the results and their files.
+
+    Whatever ends it, it can be repeated.
 
     Raises:
         PerunError: the run still goes on, there is nothing to recover, or a file can't be written.
     """
     place = RunPlace.of_parts(parts)
     try:
-        recording = assemble(place.parts)
-        place = place.named(recording.run_id)
         left_behind = local_directories(place.parts)
-        if any(host.rounds for host in recording.hosts):
-            saved = save_each(recording, place)
-        else:
-            tree = result_of(recording)
-            save(recording, tree, place)
-            saved = [(tree, place.path)]
+        saved = _recovered(place)
     finally:
         place.unlock()
     for directory in left_behind:
         remove_directory(directory)
     return saved
+
+
+def _recovered(place: RunPlace) -> list[tuple[DataNode, str]]:
+    path = journal.published(place)
+    if path is not None:  # only what it was made of is still to be removed
+        tree = load(path)
+        journal.release(place)
+        return [(tree, path)]
+    hosts = _host_files(place)
+    if hosts is not None:
+        return [_save_hosts(place, hosts)]
+    recording = assemble(place.parts)
+    place = _named(place, recording)
+    if any(host.rounds for host in recording.hosts):
+        return save_each(recording, place)
+    tree = result_of(recording)
+    try:
+        save(recording, tree, place)
+    except InputError:
+        if not _is_saved(recording, place.path):
+            raise
+        place.release()
+    return [(tree, place.path)]
+
+
+def _named(place: RunPlace, recording: Recording) -> RunPlace:
+    """The place of a run whose id and name are known now; a job's parts are not below its name."""
+    return place.named(recording.run_id, file_name(recording.name) if recording.size > 1 else None)
+
+
+def _is_saved(recording: Recording, path: str) -> bool:
+    """Whether a file has this very run: who saved it was killed before the parts were removed."""
+    try:
+        with open_run(path) as run:
+            there = recording_of(run.facts())
+    except (FileError, LookupError, TypeError, ValueError):
+        return False
+    mine = (recording.name, recording.run_id, recording.window_ns, recording.processes)
+    return mine == (there.name, there.run_id, there.window_ns, there.processes)
+
+
+def _host_files(place: RunPlace) -> list[Summary] | None:
+    """The files of a run's hosts, all of them; None if the run is to be looked at as a whole."""
+    journal.take_back(place, host_files.directory_of(place))
+    return host_files.complete(place)
+
+
+def _save_hosts(place: RunPlace, hosts: Sequence[Summary]) -> tuple[DataNode, str]:
+    """One file of all hosts, or a master file beside theirs; nothing is removed before all of it is safe."""
+    whole = with_id(joined([host.recording for host in hosts]), place.parts)
+    place = _named(place, whole)
+    tree = merged(whole, map(read_tree, hosts), assumptions(whole.metadata.get("settings", {})))
+    files, directory = [host.file for host in hosts], host_files.directory_of(place)
+    together = gather.fit_in_one(files)
+    if together:
+        image = gather.one_file(whole, tree, files, directory)
+    else:
+        image = gather.master_file(place.path, whole, tree, files)
+    journal.write(place, stamp_of(image))
+    if not together:
+        gather.move_in(files, directory, place.path)
+    publish(place.path, image, draft_in=place.parts)
+    journal.release(place)
+    return tree, place.path

@@ -52,31 +52,53 @@ def write_table(run: RunFile, output: BinaryIO) -> None:
     its own times.
 
     Raises:
-        FileError: the run's file is damaged.
+        FileError: the run's file or that of one of its hosts is damaged, or the latter is missing.
         OSError: the output can't be written.
     """
-    with telling_damage(run.path):
-        parts = _parts(run)
-    columns = list(dict.fromkeys(title for part in parts for title in part.titles))
+    columns = _columns(run)
     output.write(_line(["host", "backend", "time_s", *columns]).encode("utf-8", "backslashreplace") + b"\n")
-    for part in parts:
-        places = [columns.index(title) for title in part.titles]
-        for block in part.stream.blocks(_ROWS_IN_MEMORY):
-            for text in _rows(block, part, places, len(columns)):
-                output.write(text.encode("utf-8", "backslashreplace"))
+    places = {title: place for place, title in enumerate(columns)}
+    start_unix_ns: int | None = None
+    for file in run.files():
+        with telling_damage(file.path):
+            hosts = file.facts()["hosts"]
+            start_unix_ns = _start_unix_ns(run, hosts) if start_unix_ns is None else start_unix_ns
+            parts = [part for host in hosts for part in _parts(file, host, start_unix_ns)]
+        for part in parts:
+            _write_part(part, [places[title] for title in part.titles], len(columns), output)
 
 
-def _parts(run: RunFile) -> list[_Part]:
-    facts = run.facts()
+def _columns(run: RunFile) -> list[str]:
+    """The titles of all columns: of many hosts, one file after the other is looked into."""
+    titles: dict[str, None] = {}
+    for file in run.files():
+        with telling_damage(file.path):
+            streams = [stream for host in file.facts()["hosts"] for stream in file.streams(host)]
+            titles |= dict.fromkeys(title for stream in streams for title in _titles(stream))
+    return list(titles)
+
+
+def _write_part(part: _Part, places: Sequence[int], width: int, output: BinaryIO) -> None:
+    for block in part.stream.blocks(_ROWS_IN_MEMORY):
+        for text in _rows(block, part, places, width):
+            output.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _start_unix_ns(run: RunFile, hosts: Sequence[Mapping[str, Any]]) -> int:
+    """When the run began, as real time if the first of its hosts has recorded that."""
+    with telling_damage(run.path):
+        return int(run.facts()["window_ns"][0]) - (_clock_ahead_ns(hosts[0]) if hosts else 0)
+
+
+def _parts(file: RunFile, host: Mapping[str, Any], start_unix_ns: int) -> list[_Part]:
     return [
         _Part(
             stream=stream,
             titles=_titles(stream),
             names=_line([str(host["host"].get("hostname", "")), stream.backend]),
-            start_ns=int(facts["window_ns"][0]) + _clock_ahead_ns(host) - _clock_ahead_ns(facts["hosts"][0]),
+            start_ns=start_unix_ns + _clock_ahead_ns(host),
         )
-        for host in facts["hosts"]
-        for stream in run.streams(host)
+        for stream in file.streams(host)
     ]
 
 

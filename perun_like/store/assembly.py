@@ -1,28 +1,25 @@
 """From what samplers left to one recording: the same for a run that ended well and for one that was cut.
 
-A run in progress is the directory ``<run id>.parts`` beside the file it will become, with one part a host.
+A run in progress is the directory ``<run id>.parts`` beside the file it will become, with a part for each sampler: one
+a host, or a few where devices are hidden from some of its ranks.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from perun_like.errors import FileError
-from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Rounds, Stream
-from perun_like.sampling import marks, spool
+from perun_like.model.joining import joined
+from perun_like.model.recording import HostRecording, Process, Recording
+from perun_like.sampling import spool
 from perun_like.sampling.local import is_local_directory
-from perun_like.sampling.ranks import read_notes
-from perun_like.sampling.spool import Frame
-from perun_like.sensing.contract import Missing, Sensor
+from perun_like.store.part import Part, header
 
 _KILLED = "the sampling process was killed"
 
@@ -37,254 +34,115 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     Raises:
         FileError: there is no part here that can be read.
     """
-    paths = sorted(_parts(parts_directory))
-    if not paths:
+    cut = None if live else _KILLED
+    hosts = [_parts(paths) for paths in parts_by_host(part_files(parts_directory)).values()]
+    if not hosts:
         raise FileError(f"{parts_directory} holds no part of a run: not a .parts directory, or nothing was sampled")
-    parts = sorted((_Part(path) for path in paths), key=lambda part: part.order)
+    made = sorted(((_recording(parts, cut), parts) for parts in hosts), key=lambda of: order_of(of[0], of[1][0].path))
+    whole = joined([recording for recording, _ in made])
+    if len(made) > 1 and any(host.rounds for host in whole.hosts):
+        whole = replace(whole, hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
+    return with_id(whole, parts_directory)
+
+
+def assemble_host(paths: Sequence[str]) -> Recording:
+    """The recording of one host, on its own clock, from its parts.
+
+    The run's id is empty unless the user has given one: it is made of when the whole run was started.
+
+    Args:
+        paths: All parts of the host.
+
+    Raises:
+        FileError: one of the parts can't be read.
+    """
+    return _recording(_parts(paths), _KILLED)
+
+
+def _parts(paths: Sequence[str]) -> list[Part]:
+    """A host's parts, that of the sampler of its ranks first."""
+    return sorted(map(Part, paths), key=lambda part: part.order)
+
+
+def _recording(parts: Sequence[Part], cut: str | None) -> Recording:
     first, run = parts[0], parts[0].run
-    processes = tuple(process for part in parts for process in part.processes(first.ahead_ns))
+    processes = tuple(process for part in parts for process in part.processes())
     window_ns = _window(processes, first)
-    started_unix_ns = window_ns[0] - first.ahead_ns
     return Recording(
         name=run["name"],
-        run_id=run["run_id"] or _run_id(started_unix_ns, parts_directory),
-        started_unix_ns=started_unix_ns,
+        run_id=run["run_id"] or "",
+        started_unix_ns=window_ns[0] - first.ahead_ns,
         window_ns=window_ns,
-        hosts=tuple(
-            part.recording(window_ns[1] + part.ahead_ns - first.ahead_ns, None if live else _KILLED) for part in parts
-        ),
+        hosts=tuple(part.recording(window_ns[1], cut) for part in parts),
         processes=processes,
         metadata={**run["metadata"], **_functions(parts)},
         size=run.get("size", 1),
     )
 
 
-def _run_id(started_unix_ns: int, parts_directory: str) -> str:
-    """An id that sorts by time, the same whenever the parts are assembled."""
-    started = time.strftime("%Y-%m-%dT%H%M%S", time.localtime(started_unix_ns / 1e9))
-    return f"{started}-{zlib.crc32(os.path.basename(os.path.normpath(parts_directory)).encode()) & 0xFFFF:04x}"
+def _until_the_end(whole: Recording, hosts: Sequence[Sequence[Part]], cut: str | None) -> Iterator[HostRecording]:
+    """What was measured in place goes on until the run's end on all hosts, if its own was not seen."""
+    end_unix_ns = whole.window_ns[1] - hosts[0][0].ahead_ns
+    for parts in hosts:
+        yield from (part.recording(end_unix_ns + parts[0].ahead_ns, cut) for part in parts)
 
 
-def _functions(parts: Iterable[_Part]) -> dict[str, Any]:
+def order_of(host: Recording, path: str) -> tuple[int, str]:
+    """Where a host comes among those of its run: by the first of its ranks, without ranks last, then by name."""
+    return min((process.rank for process in host.processes), default=sys.maxsize), os.path.basename(path)
+
+
+def with_id(whole: Recording, parts_directory: str) -> Recording:
+    """A run with its id: the given one, or one that sorts by time and is the same whenever its parts are assembled."""
+    if whole.run_id:
+        return whole
+    started = time.strftime("%Y-%m-%dT%H%M%S", time.localtime(whole.started_unix_ns / 1e9))
+    job = zlib.crc32(os.path.basename(os.path.normpath(parts_directory)).encode())
+    return replace(whole, run_id=f"{started}-{job & 0xFFFF:04x}")
+
+
+def part_files(parts_directory: str) -> list[str]:
+    """The parts in a directory, but for those of samplers that were killed before they had written anything.
+
+    Raises:
+        FileError: the directory can't be read.
+    """
+    try:
+        with os.scandir(parts_directory) as entries:
+            parts = [entry for entry in entries if entry.name.endswith(".part")]
+            return sorted(entry.path for entry in parts if entry.stat().st_size)
+    except OSError as error:
+        raise FileError(f"can't read {parts_directory}: {error.strerror}") from error
+
+
+def parts_by_host(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Parts by the identity of their hosts; of each only the beginning is read.
+
+    Raises:
+        FileError: one of them can't be read.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        facts = header(path)["host"]
+        identity = facts.get("boot_id") or facts.get("hostname") or os.path.basename(path)
+        found.setdefault(str(identity), []).append(path)
+    return found
+
+
+def local_directories(parts_directory: str) -> list[str]:
+    """Directories on this host that killed samplers left, and that the recording has the contents of."""
+    cut = [header(path) for path in part_files(parts_directory) if spool.footer(path) is None]
+    named = [facts["local"] for facts in cut] + [facts.get("marks") for facts in cut]
+    return [path for path in dict.fromkeys(named) if path and is_local_directory(path)]
+
+
+def _functions(parts: Sequence[Part]) -> dict[str, Any]:
     """Where the functions stand that were measured in place, by name."""
     found = {name: place for part in parts for name, place in part.functions()}
     return {"functions": found} if found else {}
 
 
-def _has_gaps(numbers: list[int]) -> bool:
-    return numbers != list(range(1, len(numbers) + 1))
-
-
-def _mark_rows(payload: bytes, words: int, bits: int, names: int) -> Int64s:
-    """Marks as rows of words of a kind, without what was never used and what can't be a mark."""
-    row_bytes = 8 * words
-    table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, words).T
-    name, start, stop = table[0] >> bits, table[2], table[3]
-    return table[:, (start > 0) & (name >= 0) & (name < names) & ((stop == 0) | (stop >= start))]
-
-
-def _rounds(facts: dict[str, Any], table: Int64s, stop_ns: int) -> Iterable[Rounds]:
-    """The rounds of one process, by name."""
-    for number in np.unique(table[0] >> 2):
-        name = facts["names"][number]
-        yield _rounds_of(name, facts, table[:, table[0] >> 2 == number], stop_ns)
-
-
-def _rounds_of(name: str, facts: dict[str, Any], table: Int64s, stop_ns: int) -> Rounds:
-    table = table[:, np.lexsort((table[2], table[1]))]
-    _, index, intervals = np.unique(table[1], return_inverse=True, return_counts=True)
-    firsts = np.concatenate([[0], np.cumsum(intervals)[:-1]])
-    bits, _, start, stop, cpu_start, cpu_stop, peak_start, peak_stop = table
-    asked = (cpu_start > 0) & (cpu_stop > 0)
-    cpu_us = np.add.reduceat(np.where(asked, cpu_stop - cpu_start, 0), firsts)
-    failed = (bits & marks.RAISED > 0) | (stop == 0)
-    peak_before, peak_after = peak_start[firsts], peak_stop[firsts + intervals - 1]
-    return Rounds(
-        name=name,
-        pid=facts["pid"],
-        rank=facts["rank"],
-        round=index.astype(np.int64),
-        start_ns=start.copy(),
-        stop_ns=np.where(stop == 0, np.maximum(stop_ns, start), stop),
-        cpu_ns=np.where(np.logical_and.reduceat(asked, firsts), cpu_us * 1000, -1),
-        peak_before_b=np.where(peak_before > 0, peak_before * 1024, -1),
-        peak_after_b=np.where(peak_after > 0, peak_after * 1024, -1),
-        failed=np.logical_or.reduceat(failed, firsts),
-        lost=int(facts.get("lost_rounds", {}).get(name, 0)),
-    )
-
-
-def local_directories(parts_directory: str) -> list[str]:
-    """Host-local directories that killed samplers of this host left, and that the recording has the contents of."""
-    return [part.left_behind for part in map(_Part, _parts(parts_directory)) if part.left_behind is not None]
-
-
-def _parts(directory: str) -> list[str]:
-    try:
-        names = os.listdir(directory)
-    except OSError as error:
-        raise FileError(f"can't read {directory}: {error.strerror}") from error
-    return [os.path.join(directory, name) for name in names if name.endswith(".part")]
-
-
-def _window(processes: Iterable[Process], first: _Part) -> tuple[int, int]:
-    starts = [process.start_ns for process in processes]
-    stops = [process.stop_ns for process in processes]
-    if not starts:  # cut before the application was started
+def _window(processes: Sequence[Process], first: Part) -> tuple[int, int]:
+    if not processes:  # cut before the application was started
         return first.clocks["monotonic_ns"], first.clocks["monotonic_ns"]
-    return min(starts), max(stops)
-
-
-class _Part:
-    """One part file, decoded."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._frames = list(spool.frames(path))
-        if not self._frames or self._frames[0].kind != spool.HEADER:
-            raise FileError(f"{path} is damaged at its very beginning, or is not a part of a perun_like run")
-        header = json.loads(self._frames[0].payload)
-        self.run: dict[str, Any] = header["run"]
-        self.clocks: dict[str, int] = header["clocks"]
-        self._header = header
-        self._notes = self._json(spool.NOTE)
-        footers = self._json(spool.FOOTER)
-        self._footer: dict[str, Any] | None = footers[0] if footers else None
-        self.left_behind: str | None = None
-        if self._footer is None and is_local_directory(header["local"]):
-            self.left_behind = header["local"]
-            self._add_tails(header["local"])
-        if self._footer is None and is_local_directory(header.get("marks", header["local"]) or ""):
-            self._add_marks(header.get("marks", header["local"]))
-        self._streams = [self._stream(frame) for frame in self._frames if frame.kind == spool.STREAM]
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """Its place among the parts: that of the first of its ranks comes first, those without ranks last."""
-        ranks = [facts["rank"] for facts in self._heard().values()]
-        return min(ranks, default=sys.maxsize), self._path
-
-    @property
-    def ahead_ns(self) -> int:
-        """How much its host's CLOCK_MONOTONIC is ahead of real time."""
-        return self.clocks["monotonic_ns"] - self.clocks["realtime_ns"]
-
-    def processes(self, ahead_ns: int) -> list[Process]:
-        """The last that was heard of each process, with its times on a clock that is so much ahead of real time."""
-        shift_ns = ahead_ns - self.ahead_ns
-        return [self._process(facts, shift_ns) for facts in self._heard().values()]
-
-    def _process(self, facts: dict[str, Any], shift_ns: int) -> Process:
-        # Cut before a sweep it had just begun.
-        stop_ns = facts.get("stop_ns", max(self._last_ns(), facts["start_ns"]))
-        times: dict[str, Any] = {"start_ns": facts["start_ns"] + shift_ns, "stop_ns": stop_ns + shift_ns}
-        known: dict[str, Any] = {**facts, **times, "host": str(self._header["host"].get("boot_id") or "")}
-        return Process(**known)
-
-    def _heard(self) -> dict[tuple[int, int], dict[str, Any]]:
-        told = [note["process"] for note in self._notes if "process" in note]
-        return {(facts["rank"], facts["pid"]): facts for facts in told}
-
-    def functions(self) -> list[tuple[str, str]]:
-        """Names and places of functions that were measured in place."""
-        return [(note["function"], note["place"]) for note in self._notes if "function" in note]
-
-    def recording(self, stop_ns: int, cut: str | None) -> HostRecording:
-        """The host's share of the run; why it was cut, if it has no end."""
-        missing = [Missing.of(entry) for note in self._notes for entry in note.get("missing", ())]
-        footer = self._footer or {"stats": {}, "cut": cut}
-        missing += [Missing(self._backend(f), "some samples", "the part is damaged") for f in self._damaged()]
-        for backend, reason in footer["stats"].get("failures", {}).items():
-            missing.append(Missing(backend, "samples from some moment on", reason))
-        return HostRecording(
-            host={**self._header["host"], "clocks": [self.clocks, footer.get("clocks")]},
-            streams=tuple(self._streams),
-            missing=tuple(missing),
-            regions=tuple(self._region_calls(stop_ns)),
-            stats=footer["stats"],
-            cut=footer["cut"],
-            rounds=tuple(self._rounds(stop_ns)),
-        )
-
-    def _damaged(self) -> list[Frame]:
-        """The streams of which frames of rows are missing between others."""
-        rows = [(f.stream, f.sequence) for f in self._frames if f.kind == spool.ROWS]
-        streams = [f for f in self._frames if f.kind == spool.STREAM]
-        return [f for f in streams if _has_gaps(sorted(number for stream, number in rows if stream == f.stream))]
-
-    @staticmethod
-    def _backend(frame: Frame) -> str:
-        return str(json.loads(frame.payload)["backend"])
-
-    def _json(self, kind: int) -> list[dict[str, Any]]:
-        return [json.loads(frame.payload) for frame in self._frames if frame.kind == kind]
-
-    def _stream(self, frame: Frame) -> Stream:
-        facts = json.loads(frame.payload)
-        sensors = tuple(Sensor(**sensor) for sensor in facts["sensors"])
-        words = spool.row_words(len(sensors))
-        rows = b"".join(f.payload for f in self._frames if f.kind == spool.ROWS and f.stream == frame.stream)
-        table = np.frombuffer(rows[: len(rows) // (8 * words) * 8 * words], "<i8").reshape(-1, words).T
-        first = 2 + spool.mask_words(len(sensors))
-        masks = [table[2 + i // spool.MASK_BITS] >> (i % spool.MASK_BITS) & 1 for i in range(len(sensors))]
-        return Stream(
-            backend=facts["backend"],
-            period_ns=facts["period_ns"],
-            sensors=sensors,
-            t0_ns=np.ascontiguousarray(table[0]),
-            t1_ns=np.ascontiguousarray(table[1]),
-            raw=np.ascontiguousarray(table[first:]),
-            valid=np.array(masks, bool).reshape(len(sensors), -1),
-        )
-
-    def _last_ns(self) -> int:
-        return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
-
-    def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
-        for facts, rows in self._marks(spool.MARKS):
-            table = _mark_rows(rows, marks.ROW_WORDS, 1, len(facts["names"]))
-            if table.size or facts["lost"]:
-                yield RegionCalls(
-                    pid=facts["pid"],
-                    rank=facts["rank"],
-                    names=tuple(facts["names"]),
-                    region=table[0] >> 1,
-                    thread=table[1].copy(),
-                    start_ns=table[2].copy(),
-                    stop_ns=np.where(table[3] == 0, stop_ns, table[3]),
-                    resumed=(table[0] & 1).astype(bool),
-                    lost_calls=facts["lost"],
-                )
-
-    def _rounds(self, stop_ns: int) -> Iterable[Rounds]:
-        for facts, rows in self._marks(spool.ROUNDS):
-            yield from _rounds(facts, _mark_rows(rows, marks.ROUND_WORDS, 2, len(facts["names"])), stop_ns)
-
-    def _marks(self, kind: int) -> Iterable[tuple[dict[str, Any], bytes]]:
-        """Facts about each process that left marks, and its rows of a kind."""
-        rows = {(f.stream, f.sequence): f.payload for f in self._frames if f.kind == kind}
-        for note in self._notes:
-            if "marks" in note:
-                yield note["marks"], rows.get((note["marks"]["rank"], note["number"]), b"")
-
-    def _add_tails(self, local: str) -> None:
-        """What the sampler had not moved to the part yet when it was killed, if this is its host."""
-        moved = {frame.stream: frame.sequence for frame in self._frames if frame.kind == spool.ROWS}
-        for frame in [frame for frame in self._frames if frame.kind == spool.STREAM]:
-            with contextlib.suppress(OSError):  # another host, or rebooted since
-                for sequence, rows in spool.tail_segments(os.path.join(local, f"tail-{frame.stream}")):
-                    if sequence > moved.get(frame.stream, 0):
-                        self._frames.append(Frame(spool.ROWS, frame.stream, sequence, rows))
-
-    def _add_marks(self, local: str) -> None:
-        """What the application's processes have marked and noted."""
-        with contextlib.suppress(OSError):
-            for note in read_notes(local).values():
-                self._notes.extend({"function": name, "place": at} for name, at in note.get("functions", {}).items())
-                if "process" in note:
-                    self._notes.append({"process": note["process"]})
-            for rank in sorted(name for name in os.listdir(local) if name.isdigit()):
-                for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(local, rank), int(rank))):
-                    self._notes.append({"marks": facts, "number": number})
-                    self._frames.append(Frame(spool.MARKS, int(rank), number, calls))
-                    self._frames.append(Frame(spool.ROUNDS, int(rank), number, rounds))
+    return min(process.start_ns for process in processes), max(process.stop_ns for process in processes)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]  # compiled, without a stub
 from numpy.typing import NDArray
 
 from perun_like.store.columns import Column
@@ -29,7 +30,13 @@ _NUMBERS = count()
 
 @dataclass(frozen=True)
 class Packed:
-    """A dataset ready to be written. ``chunks`` are deflated; without them, ``array`` is written as it is."""
+    """A dataset ready to be written.
+
+    Attributes:
+        array: What is written if there are no chunks; else only its type and shape count.
+        chunk_rows: How many rows are deflated together.
+        chunks: Deflated.
+    """
 
     array: NDArray[Any]
     chunk_rows: int
@@ -45,10 +52,21 @@ def pack(column: Column) -> Packed:
     return Packed(array, chunk_rows, tuple(_deflated(array, chunk_rows)))
 
 
-def pack_text(text: bytes) -> Packed:
-    """A text of any length as the only element of a dataset."""
-    array = np.array([text or b" "], np.bytes_)
-    return Packed(array, 1, () if len(text) <= PLAIN_BYTES else tuple(_deflated(array, 1)))
+def pack_text(pieces: Iterable[str]) -> Packed:
+    """A text of any length as the only element of a dataset; a long one is never in memory as a whole.
+
+    Args:
+        pieces: ASCII.
+    """
+    deflate, size = zlib.compressobj(_LEVEL), 0
+    deflated: list[bytes] = []
+    for piece in pieces:
+        size += len(piece)
+        deflated.append(deflate.compress(piece.encode("ascii")))
+    chunk = b"".join([*deflated, deflate.flush()])
+    if size > PLAIN_BYTES:  # shuffling a single element changes nothing
+        return Packed(np.empty(1, f"S{size}"), 1, (chunk,))
+    return Packed(np.array([zlib.decompress(chunk) or b" "], np.bytes_), 1)
 
 
 def _deflated(array: NDArray[Any], rows: int) -> Iterator[bytes]:
@@ -96,6 +114,14 @@ class Image:
     def annotate(self, attributes: dict[str, str | int | float]) -> None:
         """Write attributes of the file."""
         _annotate(h5py.h5g.open(self._file, b"/"), attributes)
+
+    def copy(self, file: h5py.File, group: str, path: str) -> None:
+        """Copy a group of another file with all that is in it, as it is stored there; no group is no copy.
+
+        Links out of that file stay links, which no reader of ours follows.
+        """
+        if group in file:
+            h5o.copy(file.id, group.encode(), self._file, path.encode(), lcpl=self._parents)
 
     def close(self) -> bytes:
         """The finished file."""

@@ -6,19 +6,21 @@ import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import h5py
 import numpy as np
 
+from perun_like.errors import FileError
 from perun_like.model.node import DataNode
-from perun_like.model.recording import HostRecording, Int64s, Process, Recording, RegionCalls, Rounds, Stream
+from perun_like.model.recording import HostRecording, Int64s, Process, Recording, Stream
 from perun_like.model.serial import from_dict
 from perun_like.sensing.contract import Missing, Sensor
-from perun_like.store import columns, hdf5, schema
+from perun_like.store import hdf5, schema
+from perun_like.store.references import references
+from perun_like.store.tables import pieces, regions_in, rounds_in
 from perun_like.store.trust import check_outside, check_version, telling_damage
-
-_RESTORING = (schema.FIRST, schema.STEP, schema.MODULUS, schema.UNIT_NJ)
 
 
 def load(path: str | os.PathLike[str]) -> DataNode:
@@ -94,13 +96,13 @@ class StreamFile:
 
     def _blocks(self, rows: int) -> Iterator[Stream]:
         names = [schema.T0, schema.READ, *self._columns]
-        pieces = [_pieces(self._file, f"{self._group}/{name}", self.sweeps, rows) for name in names]
+        columns = [pieces(self._file, f"{self._group}/{name}", self.sweeps, rows) for name in names]
         valid = [self._valid_pieces(name, rows) for name in self._valid]
         for start in range(0, max(self.sweeps, 1), rows):
             length = min(rows, self.sweeps - start)
-            t0_ns, read_ns = next(pieces[0]), next(pieces[1])
+            t0_ns, read_ns = next(columns[0]), next(columns[1])
             raw = np.empty((len(self.sensors), length), np.int64)
-            for row, column in zip(raw, pieces[2:], strict=True):
+            for row, column in zip(raw, columns[2:], strict=True):
                 row[:] = next(column)
             mask = np.ones((len(self.sensors), length), np.bool_)
             for flags, values in zip(mask, valid, strict=True):
@@ -108,7 +110,7 @@ class StreamFile:
             yield Stream(self.backend, self.period_ns, self.sensors, t0_ns, t0_ns + read_ns, raw, mask)
 
     def _valid_pieces(self, name: str | None, rows: int) -> Iterator[Int64s] | None:
-        return None if name is None else _pieces(self._file, f"{self._group}/{name}", self.sweeps, rows)
+        return None if name is None else pieces(self._file, f"{self._group}/{name}", self.sweeps, rows)
 
 
 class RunFile:
@@ -139,6 +141,38 @@ class RunFile:
         with telling_damage(self.path):
             return {**json.loads(hdf5.text(self._file, schema.RECORDING))}
 
+    def files(self) -> Iterator[RunFile]:
+        """The files that hold the hosts, each open only until the next one: this one or, of a master, its host files.
+
+        Raises:
+            FileError: one of them is damaged, missing, or isn't what the run was saved with.
+        """
+        with telling_damage(self.path):
+            found = references(self.path, self.facts())
+        if found is None:
+            yield self
+        for reference in found or ():
+            reference.check(self.path)
+            with open_run(reference.path) as file:
+                if file.is_master:
+                    raise FileError(f"{reference.path} is itself a file of several hosts, which no host's file can be")
+                yield file
+
+    def copy(self, image: hdf5.Image, group: str, path: str) -> None:
+        """Copy a group with all columns in it to a file that is being built, without decoding them.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        with telling_damage(self.path):
+            image.copy(self._file, group, path)
+
+    @property
+    def is_master(self) -> bool:
+        """Whether it refers to other files for what its hosts recorded."""
+        with telling_damage(self.path):
+            return references(self.path, self.facts()) is not None
+
     def streams(self, host: Mapping[str, Any]) -> list[StreamFile]:
         """The streams of one of the hosts in ``facts``.
 
@@ -155,109 +189,47 @@ class RunFile:
             FileError: the file is damaged.
         """
         with telling_damage(self.path):
-            return self._recording(self.facts())
+            facts = self.facts()
+            return replace(recording_of(facts), hosts=tuple(host for file in self.files() for host in file.hosts()))
 
-    def _recording(self, facts: Mapping[str, Any]) -> Recording:
-        start_ns, stop_ns = facts["window_ns"]
-        return Recording(
-            name=str(facts["name"]),
-            run_id=str(facts["run_id"]),
-            started_unix_ns=int(facts["started_unix_ns"]),
-            window_ns=(int(start_ns), int(stop_ns)),
-            hosts=tuple(self._host(host) for host in facts["hosts"]),
-            processes=tuple(_process(entry) for entry in facts["processes"]),
-            metadata={**facts["metadata"]},
-        )
+    def hosts(self) -> list[HostRecording]:
+        """The hosts that are recorded in this very file.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        with telling_damage(self.path):
+            return [self._host(host) for host in self.facts()["hosts"]]
 
     def _host(self, facts: Mapping[str, Any]) -> HostRecording:
         return HostRecording(
             host={**facts["host"]},
             streams=tuple(next(stream.blocks(max(stream.sweeps, 1))) for stream in self.streams(facts)),
             missing=tuple(Missing.of(entry) for entry in facts["missing"]),
-            regions=() if facts["regions"] is None else tuple(self._regions(facts["regions"])),
+            regions=() if facts["regions"] is None else tuple(regions_in(self._file, facts["regions"])),
             stats={**facts["stats"]},
             cut=facts["cut"],
-            rounds=tuple(self._rounds(facts["rounds"])) if facts.get("rounds") else (),
+            rounds=tuple(rounds_in(self._file, facts["rounds"])) if facts.get("rounds") else (),
         )
 
-    def _regions(self, facts: Mapping[str, Any]) -> Iterator[RegionCalls]:
-        calls = int(facts["calls"])
-        table = {name: self._call_column(facts, name, calls) for name in schema.CALL_COLUMNS}
-        if sum(int(process["calls"]) for process in facts["processes"]) != calls:
-            raise ValueError("its calls of regions don't add up")
-        start = 0
-        for process in facts["processes"]:
-            rows = slice(start, start := start + int(process["calls"]))
-            yield RegionCalls(
-                pid=int(process["pid"]),
-                rank=int(process["rank"]),
-                names=tuple(str(name) for name in process["names"]),
-                region=table["region"][rows],
-                thread=table["thread"][rows],
-                start_ns=table["start_ns"][rows],
-                stop_ns=table["start_ns"][rows] + table["duration_ns"][rows],
-                resumed=table["resumed"][rows].astype(np.bool_),
-                lost_calls={str(name): int(lost) for name, lost in process["lost_calls"].items()},
-            )
 
-    def _call_column(self, facts: Mapping[str, Any], name: str, calls: int) -> Int64s:
-        return self._whole(f"{facts['group']}/{name}", calls)
-
-    def _whole(self, path: str, length: int) -> Int64s:
-        return next(_pieces(self._file, path, length, max(length, 1)))
-
-    def _rounds(self, facts: Mapping[str, Any]) -> Iterator[Rounds]:
-        group, intervals, rounds = facts["group"], int(facts["intervals"]), int(facts["rounds"])
-        columns = {name: self._whole(f"{group}/{name}", intervals) for name in schema.INTERVAL_COLUMNS}
-        each = {name: self._whole(f"{group}/{schema.EACH_ROUND}/{name}", rounds) for name in schema.ROUND_COLUMNS}
-        row = number = 0
-        for process in facts["processes"]:
-            rows = slice(row, row := row + int(process["intervals"]))
-            numbers = slice(number, number := number + int(process["rounds"]))
-            yield _rounds_of(
-                process,
-                {name: column[rows] for name, column in columns.items()},
-                {name: column[numbers] for name, column in each.items()},
-            )
-        if (row, number) != (intervals, rounds):
-            raise ValueError("its rounds don't add up")
-
-
-def _rounds_of(process: Mapping[str, Any], columns: Mapping[str, Int64s], each: Mapping[str, Int64s]) -> Rounds:
-    """The rounds of one process.
+def recording_of(facts: Mapping[str, Any]) -> Recording:
+    """A run without its hosts, from what ``store.writer.facts_of`` made of it.
 
     Raises:
-        ValueError: they aren't numbered as rounds are, or end before they begin.
+        LookupError, TypeError, ValueError: they aren't such facts.
     """
-    numbers, rounds = columns["round"], int(process["rounds"])
-    steps = np.diff(numbers, prepend=-1, append=rounds)
-    if len(numbers) < rounds or not np.isin(steps, (0, 1)).all() or (len(numbers) and steps[0] != 1):
-        raise ValueError("its rounds are not numbered from 0 on")
-    if (columns["duration_ns"] < 0).any():
-        raise ValueError("its rounds end before they begin")
-    return Rounds(
-        name=str(process["name"]),
-        pid=int(process["pid"]),
-        rank=int(process["rank"]),
-        round=numbers,
-        start_ns=columns["start_ns"],
-        stop_ns=columns["start_ns"] + columns["duration_ns"],
-        cpu_ns=each["cpu_ns"],
-        peak_before_b=each["peak_before_b"],
-        peak_after_b=each["peak_after_b"],
-        failed=each["failed"] != 0,
-        lost=int(process["lost"]),
+    start_ns, stop_ns = facts["window_ns"]
+    return Recording(
+        name=str(facts["name"]),
+        run_id=str(facts["run_id"]),
+        started_unix_ns=int(facts["started_unix_ns"]),
+        window_ns=(int(start_ns), int(stop_ns)),
+        hosts=(),
+        processes=tuple(_process(entry) for entry in facts["processes"]),
+        metadata={**facts["metadata"]},
+        size=int(facts.get("size", 1)),
     )
-
-
-def _pieces(file: h5py.File, path: str, length: int, rows: int) -> Iterator[Int64s]:
-    """The values of a column, ``rows`` of them at a time; a single empty piece of an empty column."""
-    dataset = hdf5.column(file, path, length)
-    attributes = {name: hdf5.integer(dataset, name) for name in _RESTORING if name in dataset.attrs}
-    if attributes.get(schema.MODULUS, 1) < 1:
-        raise ValueError(f"{path} has a modulus that can't be")
-    starts = range(0, max(length, 1), rows)
-    return columns.restore((dataset[start : start + rows] for start in starts), attributes)
 
 
 def _known(make: Any, facts: Mapping[str, Any]) -> Any:

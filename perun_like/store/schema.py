@@ -1,7 +1,8 @@
 """Names, version and limits of the results file. ``docs/file_format.md`` describes it for people.
 
 The version is increased when an older reader would misunderstand a file; a reader reads its own and all older
-versions. What an older reader may simply ignore (a new attribute, column or JSON key) doesn't increase it.
+versions. What an older reader may simply ignore (a new attribute, column or JSON key) doesn't increase it. A file says
+the oldest version that a reader must know: only one that refers to others says 2.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 
 SCHEMA = "perun-like"
 VERSION = 1
+MASTER_VERSION = NEWEST_VERSION = 2
 
 # Attributes of the file.
 SCHEMA_ATTRIBUTE = "schema"
@@ -56,13 +58,18 @@ class Names:
 
     def give(self, text: str) -> str:
         """A name for something that is called ``text``, which may be anything."""
-        name = plain = _UNSAFE.sub("_", text)[:_LONGEST_NAME] or "_"
+        name = first = plain(text)
         number = 1
         while name in self._given:
             number += 1
-            name = f"{plain}-{number}"
+            name = f"{first}-{number}"
         self._given.add(name)
         return name
+
+
+def plain(text: str) -> str:
+    """A name made of any text: plain characters, not too long."""
+    return _UNSAFE.sub("_", text)[:_LONGEST_NAME] or "_"
 
 
 def is_seal(end: bytes) -> bool:

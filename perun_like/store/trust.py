@@ -19,7 +19,7 @@ _SUPERBLOCK_BYTES = 48  # of version 0 (byte 8); the last 8 are the file's lengt
 _PIECE = 1 << 20
 _STUMBLES = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
+    *(OSError, RuntimeError, TypeError, ValueError, zlib.error),
 )
 
 
@@ -89,11 +89,11 @@ def check_version(path: str, file: h5py.File) -> None:
     if file.attrs.get(schema.SCHEMA_ATTRIBUTE) != schema.SCHEMA:
         raise FileError(f"{path} is an HDF5 file that perun_like hasn't written; give the .h5 file of a run")
     version = hdf5.integer(file, schema.VERSION_ATTRIBUTE)
-    if version > schema.VERSION:
+    if version > schema.NEWEST_VERSION:
         writer = file.attrs.get(schema.SOFTWARE_ATTRIBUTE, "a newer version")
         raise FileError(
             f"{path} has format {version}, written by perun_like {writer}, and this version reads formats up to "
-            f"{schema.VERSION}: update perun_like"
+            f"{schema.NEWEST_VERSION}: update perun_like"
         )
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import secrets
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,26 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perun_like import __version__
-from perun_like.errors import InputError, PerunError
 from perun_like.model.node import DataNode
 from perun_like.model.recording import HostRecording, Int64s, Recording, RegionCalls, Rounds, Stream
-from perun_like.model.serial import encode, to_dict
+from perun_like.model.serial import encode, encode_tree
 from perun_like.store import columns, schema
 from perun_like.store.columns import Column
 from perun_like.store.hdf5 import Image, Packed, pack, pack_text
+from perun_like.store.publish import publish
 
 # A column to be made, and then to be written: where, what, and its attributes beside those that restore it.
 _Job = tuple[str, Callable[[], Column], dict[str, str | int | float]]
-
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-_REMEDIES = {
-    errno.ENOSPC: "make room there",
-    errno.EDQUOT: "make room there",
-    errno.EFBIG: "raise the limit for the size of files (ulimit -f)",
-    errno.EROFS: "it can't be written to",
-    errno.EACCES: "you may not write there",
-    errno.ENOENT: "its directory doesn't exist",
-}
 
 
 def write(path: str, recording: Recording, tree: DataNode) -> None:
@@ -52,31 +37,45 @@ def write(path: str, recording: Recording, tree: DataNode) -> None:
         InputError: there is a file of this name.
         PerunError: it can't be written; nothing is left behind.
     """
-    _publish(path, _image(recording, tree))
+    publish(path, image_of(recording, tree))
 
 
-def _image(recording: Recording, tree: DataNode) -> bytes:
-    image, jobs = Image(), list[_Job]()
+def image_of(recording: Recording, tree: DataNode) -> bytes:
+    """A run as the bytes of an HDF5 file, for :func:`~perun_like.store.publish.publish`."""
+    jobs = list[_Job]()
     hosts = [_host(number, host, jobs) for number, host in enumerate(recording.hosts)]
-    facts = {
+    image = started(tree, {**facts_of(recording), "hosts": hosts})
+    for path, packed, attributes in _packed(jobs, _rows(recording)):
+        image.add(path, packed, attributes)
+    return image.close()
+
+
+def started(
+    tree: DataNode, facts: Mapping[str, Any], version: int = schema.VERSION, image: Image | None = None
+) -> Image:
+    """A file with everything but the hosts' columns; or with the columns that are in it already."""
+    image = image or Image()
+    image.annotate({
+        schema.SCHEMA_ATTRIBUTE: schema.SCHEMA,
+        schema.VERSION_ATTRIBUTE: version,
+        schema.SOFTWARE_ATTRIBUTE: __version__,
+    })  # fmt: skip
+    image.add(schema.TREE, pack_text(encode_tree(tree)), {})
+    image.add(schema.RECORDING, pack_text([encode(facts)]), {})
+    return image
+
+
+def facts_of(recording: Recording) -> dict[str, Any]:
+    """All facts about a run but those about its hosts."""
+    return {
         "name": recording.name,
         "run_id": recording.run_id,
+        "size": recording.size,
         "started_unix_ns": recording.started_unix_ns,
         "window_ns": recording.window_ns,
         "metadata": recording.metadata,
         "processes": [asdict(process) for process in recording.processes],
-        "hosts": hosts,
     }
-    image.annotate({
-        schema.SCHEMA_ATTRIBUTE: schema.SCHEMA,
-        schema.VERSION_ATTRIBUTE: schema.VERSION,
-        schema.SOFTWARE_ATTRIBUTE: __version__,
-    })  # fmt: skip
-    image.add(schema.TREE, pack_text(encode(to_dict(tree)).encode()), {})
-    image.add(schema.RECORDING, pack_text(encode(facts).encode()), {})
-    for path, packed, attributes in _packed(jobs, _rows(recording)):
-        image.add(path, packed, attributes)
-    return image.close()
 
 
 def _rows(recording: Recording) -> int:
@@ -210,49 +209,3 @@ def _rounds(group: str, processes: Sequence[Rounds], jobs: list[_Job]) -> dict[s
 
 def _joined(rows: Iterable[NDArray[Any]]) -> Int64s:
     return np.concatenate([np.asarray(row, np.int64) for row in rows])
-
-
-def _publish(path: str, image: bytes) -> None:
-    directory = os.path.dirname(path) or "."
-    temporary = os.path.join(directory, f".perun-like-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(image)
-            file.write(schema.seal(zlib.crc32(image)))
-            file.flush()
-            os.fsync(file.fileno())
-        _name(temporary, path)
-        _sync_directory(directory)
-    except FileExistsError:
-        message = f"{path} exists and is left as it is: give another --run-id, or move the file away"
-        raise InputError(message) from None
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "nothing was left behind")
-        raise PerunError(f"can't write {path}: {error.strerror}: {remedy}, or choose another directory") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-
-
-def _name(temporary: str, path: str) -> None:
-    """Give a finished file its name, unless there is a file of that name: of several writers, one succeeds."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(path)  # it was empty, and ours
-            raise
-
-
-def _sync_directory(directory: str) -> None:
-    with contextlib.suppress(OSError):  # not every file system can; the file itself is safe
-        fd = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -115,9 +115,9 @@ def change(path, name, make):
 
 def test_a_newer_format_is_refused_by_name(run):
     with h5py.File(run, "r+") as file:
-        file.attrs["schema_version"] = 2
+        file.attrs["schema_version"] = 3
         file.attrs["software_version"] = "9.1"
-    fails(run, r"has format 2, written by perun_like 9\.1, and .* up to 1: update")
+    fails(run, r"has format 3, written by perun_like 9\.1, and .* up to 2: update")
 
 
 @pytest.mark.parametrize("version", ["one", 1.0, [1, 1]])
