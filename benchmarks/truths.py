@@ -6,7 +6,7 @@ integral of the power that the counters are made from.
 
 from __future__ import annotations
 
-import os
+import json
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ from perun_like.testing import (
     Power,
     Ramp,
     RandomWalk,
+    SimulatedPowercap,
     SquareWave,
     Sum,
     Zone,
@@ -201,27 +202,63 @@ while time.monotonic() < stop:
     random.choice(functions)()
     time.sleep(random.uniform(0, 0.002))
 """
+# The same, but the power goes up with each call: calls are made when the machine's power is known to be high.
+FOLLOWED_CALLS = """
+import json, sys, time
+from perun_like import region
+origin_ns = int(sys.argv[1])
+with open(sys.argv[2]) as file:
+    calls = json.load(file)
+def wait(until_ns):
+    time.sleep(max(until_ns - time.monotonic_ns(), 0) / 1e9)
+functions = [region(f"2 ms {number}")(wait) for number in range(2)]
+for number, (start_ns, stop_ns) in enumerate(calls):
+    if time.monotonic_ns() < origin_ns + start_ns:
+        wait(origin_ns + start_ns)
+        functions[number % 2](origin_ns + stop_ns)
+"""
+
+
+def followed_calls(period: str, seconds: float, seed: int) -> Iterator[Outcome]:
+    """Functions of 2 ms that draw four times the power of what is between them."""
+    rng = random.Random(seed)
+    t_ns, calls = 600 * MS, list[tuple[int, int]]()
+    while t_ns < seconds * 1e9:
+        calls.append((t_ns, t_ns + rng.randrange(1_600_000, 2_400_000)))
+        t_ns = calls[-1][1] + rng.randrange(500_000, 5 * MS)
+    points = [(0, 0.0), *((t, w) for a, b in calls for t, w in ((a, 0.0), (a, 120.0), (b, 120.0), (b, 0.0)))]
+    power = Sum([Ramp(points), RandomWalk(20, 60, 20 * MS, seed, stride_w=10)])
+    zone = Zone("intel-rapl:0", "package-0", power)
+    with tempfile.TemporaryDirectory() as directory, simulated_powercap(Machine([zone])) as powercap:
+        program, table = Path(directory, "program.py"), Path(directory, "calls.json")
+        program.write_text(FOLLOWED_CALLS)
+        table.write_text(json.dumps(calls))
+        arguments = [str(powercap.machine.origin_ns), str(table)]
+        yield from _regions([PYTHON, str(program), *arguments], period, powercap)
 
 
 def regions(program: str, power: Power, period: str, seconds: float, seed: int) -> Iterator[Outcome]:
     """A program with regions; a figure for each region, of the time in all its calls."""
     zone = Zone("intel-rapl:0", "package-0", power)
     with tempfile.TemporaryDirectory() as directory, simulated_powercap(Machine([zone])) as powercap:
-        path = os.path.join(directory, "program.py")
-        Path(path).write_text(program)
-        tree, recording = _profile([PYTHON, path, str(seed), str(seconds)], period, powercap.environ)
-        (calls,) = recording.hosts[0].regions
-        windows: dict[str, list[tuple[int, int]]] = {}
-        for number, a_ns, b_ns in zip(
-            calls.region.tolist(), calls.start_ns.tolist(), calls.stop_ns.tolist(), strict=True
-        ):
-            windows.setdefault(calls.names[number], []).append((a_ns, b_ns))
-        (whole,) = tree.find(NodeType.RUN)
-        for region in whole.regions:
-            mine = windows[region.name]
-            true_j = sum(powercap.truth_j(zone.path, a_ns, b_ns) for a_ns, b_ns in mine)
-            length_s = sum(b_ns - a_ns for a_ns, b_ns in mine) / 1e9
-            yield Outcome(region.name.rpartition(" ")[0], period, length_s, true_j, region.metrics["energy_j"])
+        path = Path(directory, "program.py")
+        path.write_text(program)
+        yield from _regions([PYTHON, str(path), str(seed), str(seconds)], period, powercap)
+
+
+def _regions(program: Sequence[str], period: str, powercap: SimulatedPowercap) -> Iterator[Outcome]:
+    (zone,) = powercap.machine.zones
+    tree, recording = _profile(program, period, powercap.environ)
+    (calls,) = recording.hosts[0].regions
+    windows: dict[str, list[tuple[int, int]]] = {}
+    for number, a_ns, b_ns in zip(calls.region.tolist(), calls.start_ns.tolist(), calls.stop_ns.tolist(), strict=True):
+        windows.setdefault(calls.names[number], []).append((a_ns, b_ns))
+    (whole,) = tree.find(NodeType.RUN)
+    for region in whole.regions:
+        mine = windows[region.name]
+        true_j = sum(powercap.truth_j(zone.path, a_ns, b_ns) for a_ns, b_ns in mine)
+        length_s = sum(b_ns - a_ns for a_ns, b_ns in mine) / 1e9
+        yield Outcome(region.name.rpartition(" ")[0], period, length_s, true_j, region.metrics["energy_j"])
 
 
 def gauges(seed: int, seconds: float, period: str) -> Iterator[Outcome]:
