@@ -228,18 +228,19 @@ class Sessions:
         self._lock = allocate_lock()
         self._watched: bool | None = None
 
-    def known(self, options: tuple[object, ...]) -> Session | None:
-        """The session that measures with these options; None if there is none yet, or it doesn't measure."""
-        session = self._known.get(options)
-        return session if session is not None and session.open else None
+    def covered(self) -> bool:
+        """Whether a measurement from outside, or of our parent, covers this process."""
+        if self._watched is None:
+            self._watched = os.path.isdir(os.environ.get(RUN_VARIABLE) or "")
+        return self._watched
 
-    def of(self, config: Settings, options: tuple[object, ...]) -> Session | None:
-        """The session with these settings; None where a measurement from outside, or of our parent, covers us."""
+    def known(self, options: tuple[object, ...]) -> Session | None:
+        """The session of those that gave these options; None if they are the first."""
+        return self._known.get(options)
+
+    def make(self, config: Settings, options: tuple[object, ...]) -> Session:
+        """The session with these settings, for those that give these options."""
         with self._lock:
-            if self._watched is None:
-                self._watched = os.path.isdir(os.environ.get(RUN_VARIABLE) or "")
-            if self._watched:
-                return None
             key = tuple(getattr(config, field.name) for field in fields(config) if field.name not in _OF_A_CALL)
             if key not in self._open:
                 if not self._open:

@@ -280,3 +280,16 @@ def test_what_is_wrong_with_the_use_of_it_is_said_where_it_stands(monkeypatch: p
         pass
     with pytest.raises(AttributeError, match="'energy'; its figures are runtime_s, energy_j"):
         _ = block.energy
+
+
+def test_settings_are_read_at_the_first_call_alone(python: Python, tmp_path: Path) -> None:
+    """Looking for files takes longer than all the rest of a call: a block in a loop must not do it each time."""
+    ended = python(
+        WORK + "import os\nlooks = []\nreal = os.getcwd\n"
+        "def getcwd():\n    looks.append(1)\n    return real()\n"
+        "with profile('block') as first: pass\nos.getcwd = getcwd\n"
+        "for _ in range(5):\n    with profile('block') as block: pass\n"
+        "work(10)\nprint(looks, block.energy_j > 0)\n"
+    )
+    assert ended.stdout == "[] True\n", ended.stderr
+    assert {name: rounds(recording) for name, recording in measured(tmp_path).items()} == {"block": 6, "work": 1}
