@@ -30,6 +30,11 @@ GENEROUS: dict[str, dict[str, float]] = {
         "size of a million samples": 20,
         "size where units don't invert": 30,
     },
+    "scaling_ranks.py": {
+        "summary of a host": 8,
+        "merge: memory for a host more to its samples": 15,
+        "host files: memory for a host more to its samples": 30,
+    },
     "slowdown.py": {},
     "accuracy.py": {
         "runs of 1 s and more every 100ms, median error": 2,
