@@ -10,7 +10,9 @@ import click
 def recover(parts: tuple[str, ...]) -> None:
     """Make the results file of runs that were cut short.
 
-    A run whose profiler was killed leaves a directory RUN.parts; everything that was sampled until then is in it.
+    A run whose profiler was killed leaves a directory RUN.parts; everything that was sampled until then is in it. So
+    does a job that failed, job-….parts: of its hosts, one after the other is put together. It may be interrupted, and
+    done again.
     """
     from perun_like.monitoring.saving import recover as recover_run
 

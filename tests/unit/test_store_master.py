@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from perun_like.store import gather, schema
 from perun_like.store.assembly import assemble
 from perun_like.store.reader import load, open_run, read_recording
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "file_format.md"
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -313,3 +315,14 @@ def test_samples_of_a_host_are_read_as_the_document_says(master: Path, recording
     alone = read_recording(host_file(master, 1))
     (expected,) = [host for host in recording.hosts if host.host["hostname"] == "node1"]
     assert_same(alone, replace(alone, hosts=(expected,)))
+
+
+def test_the_document_tells_how_to_find_the_samples(tmp_path: Path, master: Path, recording: Recording) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "hosts_directory" in block]
+    names: dict[str, Any] = {"h5py": h5py, "json": json}
+    exec(block, names)
+    found = [read_recording(path).hosts[0].host["hostname"] for path in names["host_files"](str(master))]
+    assert found == [host.host["hostname"] for host in recording.hosts]
+    ordinary = str(host_file(master))
+    assert names["host_files"](ordinary) == [ordinary]

@@ -82,7 +82,7 @@ def test_a_million_sweeps_would_be_fifteen_megabytes_at_most(tmp_path):
 
 
 def test_the_document_tells_how_to_read_a_file(tmp_path):
-    figures, jobs, column, sensors = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    figures, jobs, column, sensors, _ = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     for number, stream in enumerate([with_gaps(rapl_stream(20)), with_gaps(rapl_stream(9_000, 3, 2**32 - 9))]):
         path = str(tmp_path / f"{number}.h5")
         write(path, recording(stream), tree())
