@@ -97,7 +97,7 @@ class Leaving:
                 get_ready()
             if all_gone(self._ends, _HEED_EVERY_S):
                 return True
-            if signal.sigpending():
+            if _shall_end():
                 return False
             if deadline is not None and time.monotonic() > deadline:
                 return True  # a sampler that doesn't end: its part is lacking, and we say so
@@ -121,7 +121,7 @@ class Leaving:
         """Wait until the parts of all hosts are complete; whether they are."""
         deadline = time.monotonic() + limit_s
         while self._lacking():
-            if time.monotonic() > deadline or signal.sigpending():
+            if time.monotonic() > deadline or _shall_end():
                 return False
             time.sleep(_LOOK_EVERY_S)
         return True
@@ -142,6 +142,11 @@ class Leaving:
             f"makes the result; if {os.path.dirname(parts)} isn't the same directory on all hosts, bring what is in "
             f"{os.path.basename(parts)} together; then, or if it has failed: perun-like recover {parts}"
         )
+
+
+def _shall_end() -> bool:
+    """Whether somebody wants this process to end, and is held back."""
+    return bool(signal.sigpending() - {signal.SIGCHLD})
 
 
 def sampler_directories(run: str) -> list[str]:

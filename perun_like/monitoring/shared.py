@@ -121,6 +121,8 @@ class SharedMeasurement(Measurement):
         if sampler is not None:
             sampler.release()  # whether it is needed, and what it shall hold, is known only now
         self._in_place = in_place
+        if in_place:
+            self.place.unlock()  # the last rank makes the result
         try:
             self._join()
             self._have_sampler(self._directory, backends, assigned)

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from perun_like.errors import InputError, PerunError
 from perun_like.sampling.local import remove_directory
@@ -26,6 +26,24 @@ def new_run_id() -> str:
     return time.strftime("%Y-%m-%dT%H%M%S-") + os.urandom(4).hex()
 
 
+class Lock:
+    """What keeps others away while we live.
+
+    Args:
+        fd: A locked descriptor; -1 where the file system has no locks.
+    """
+
+    def __init__(self, fd: int = -1) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let others in. Safe to repeat: by then the descriptor's number may be that of another file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):  # the program has closed it
+                os.close(fd)
+
+
 @dataclass(frozen=True)
 class RunPlace:
     """The place of one run.
@@ -33,12 +51,12 @@ class RunPlace:
     Attributes:
         path: The results file.
         parts: The directory of the parts while the run goes on.
-        lock: A descriptor that keeps ``recover`` away while we live; -1 where the file system has no locks.
+        lock: Keeps ``recover`` away while we live.
     """
 
     path: str
     parts: str
-    lock: int = -1
+    lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def claim(cls, output: str, name: str, run_id: str) -> RunPlace:
@@ -59,7 +77,7 @@ class RunPlace:
         if os.path.exists(place.path):
             os.rmdir(place.parts)
             raise InputError(_taken(run_id, place.path))
-        return replace(place, lock=_lock(place.parts))
+        return replace(place, lock=Lock(_lock(place.parts)))
 
     @classmethod
     def claim_together(
@@ -90,7 +108,7 @@ class RunPlace:
         if launched_unix_s is None:
             return cls(path, parts)
         _move_aside(parts, launched_unix_s)
-        return cls(path, parts, _lock_soon(parts))
+        return cls(path, parts, Lock(_lock_soon(parts)))
 
     @classmethod
     def of_parts(cls, parts: str) -> RunPlace:
@@ -106,7 +124,7 @@ class RunPlace:
         for name in os.listdir(parts):  # a sampler holds a lock on its part for as long as it lives
             if (lock := _lock(os.path.join(parts, name))) >= 0:
                 os.close(lock)
-        return cls(parts[: -len(PARTS_SUFFIX)] + ".h5", parts, _lock(parts))
+        return cls(parts[: -len(PARTS_SUFFIX)] + ".h5", parts, Lock(_lock(parts)))
 
     def part(self, host: str) -> str:
         """The file of one host's part."""
@@ -140,7 +158,7 @@ class RunPlace:
     def take_over(self) -> RunPlace | None:
         """The same place held by this process, if nobody holds it now; None if somebody does."""
         try:
-            return replace(self, lock=_lock(self.parts))
+            return replace(self, lock=Lock(_lock(self.parts)))
         except PerunError:
             return None
 
@@ -159,8 +177,7 @@ class RunPlace:
 
     def unlock(self) -> None:
         """Let others at the parts: we are done with them, whether they have become a file or not."""
-        with contextlib.suppress(OSError):  # -1, or closed before
-            os.close(self.lock)
+        self.lock.release()
 
 
 def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -79,8 +80,9 @@ def fake_hosts() -> None:
 def mpirun(request: pytest.FixtureRequest, tmp_path: Path) -> MpiRun:
     """Run a command as a job of ``n`` ranks and return what it printed and how it ended.
 
-    ``hosts`` are fake ones with their numbers of ranks. ``powercap`` is a directory with a tree for each of them, which
-    takes the place of ``/sys/class/powercap`` there.
+    Without ``hosts`` all of them are on this machine, under an identity of the test's own. ``hosts`` are fake ones with
+    their numbers of ranks. ``powercap`` is a directory with a tree for each of them, which takes the place of
+    ``/sys/class/powercap`` there.
     """
 
     def run(
@@ -94,7 +96,8 @@ def mpirun(request: pytest.FixtureRequest, tmp_path: Path) -> MpiRun:
     ) -> subprocess.CompletedProcess[str]:
         chosen: Kind = request.getfixturevalue(kind)
         outer = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS_VARIABLES)}
-        environ = {**outer, **chosen.environ, **(env or {})}
+        here = {"PERUN_HOST_ID": host_id(tmp_path)} if hosts is None else {}
+        environ = {**outer, **chosen.environ, **here, **(env or {})}
         command = [*chosen.command, "-n", str(n)]
         if hosts is not None:
             request.getfixturevalue("fake_hosts")
@@ -106,6 +109,11 @@ def mpirun(request: pytest.FixtureRequest, tmp_path: Path) -> MpiRun:
         return ended([*command, *argv], tmp_path, environ, timeout)
 
     return run
+
+
+def host_id(directory: Path) -> str:
+    """What this machine is called in a test, so that its jobs can be told from others'."""
+    return f"host{zlib.crc32(os.fsencode(directory)):08x}"
 
 
 def ended(command: list[str], cwd: Path, environ: dict[str, str], limit_s: float) -> subprocess.CompletedProcess[str]:

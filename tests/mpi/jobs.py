@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import perun_like
+from mpi.conftest import host_id
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.model.recording import Recording
 from perun_like.sampling.local import private_directory
@@ -95,6 +96,6 @@ def await_end(pid: int, until: float) -> None:
     os.close(end)
 
 
-def job_directories() -> set[str]:
-    """Directories of jobs in this host's memory."""
-    return {name for name in os.listdir(private_directory()) if name.startswith("job_")}
+def job_directories(directory: Path) -> list[str]:
+    """What a test's jobs have left in this host's memory."""
+    return [name for name in os.listdir(private_directory()) if name.startswith(f"job_20_{host_id(directory)}_20_")]

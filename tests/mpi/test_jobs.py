@@ -44,20 +44,20 @@ def one_report(text: str) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_report_and_one_file(mpirun: MpiRun, script: Script, tmp_path: Path, kind: str, n: int) -> None:
     script(PROGRAM)
-    before = job_directories()
     done = mpirun(kind, n, PERUN, "profile", "script.py", "--flag", "x")
     assert done.returncode == 0, done.stderr
     total = sum(range(n))
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} of {n}: {total} --flag x" for rank in range(n)]
     assert one_report(done.stderr)
     result = only_result(tmp_path)
+    assert result.recording.size == n
     assert result.ranks == list(range(n))
     assert all(process.exit_code == 0 for process in result.recording.processes)
     calls = {("work", rank): rank + 1 for rank in range(n)} | {("odd", rank): 1 for rank in range(1, n, 2)}
     assert result.regions == calls
     assert str(result.path.relative_to(tmp_path)) in done.stderr
     assert_nothing_left(tmp_path)
-    assert job_directories() <= before
+    assert not job_directories(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,6 +112,20 @@ def test_one_profile_after_the_other_in_one_launch(mpirun: MpiRun, script: Scrip
     pids = [process.pid for result in both for process in result.recording.processes]
     assert len(set(pids)) == 6
     assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_of_different_programs_are_one_job(mpirun: MpiRun, script: Script, tmp_path: Path, kind: str) -> None:
+    script(PROGRAM, "ocean.py")
+    script(PROGRAM, "sky.py")
+    second = (":", "-n", "2", PERUN, "profile", "sky.py", "b")
+    done = mpirun(kind, 1, PERUN, "profile", "ocean.py", "a", *second)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line[-1] for line in done.stdout.splitlines()) == ["a", "b", "b"]
+    result = only_result(tmp_path)
+    assert result.path.parent.name == result.tree.id == "ocean"
+    assert result.run.metadata["command"][-2:] == ["ocean.py", "a"]
+    assert result.ranks == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
