@@ -33,7 +33,7 @@ _DIRECTORY = "hosts"
 def make_host_file(place: RunPlace, host: str) -> str | None:
     """Make the file of the host that this process is on, once its parts are complete.
 
-    To be called by the last rank of a host: the hosts of a job then do it side by side.
+    To be called by the last rank of a host: the hosts of a job then do it side by side. It does no harm if several do.
 
     Args:
         place: The run's.
@@ -46,17 +46,25 @@ def make_host_file(place: RunPlace, host: str) -> str | None:
     Raises:
         PerunError: it can't be written.
     """
+    try:
+        return _made_here(place, host)
+    except (PerunError, OSError):
+        others = [] if not os.path.isdir(place.parts) else [one.identity for one in summaries(place)]
+        if host in others or not os.path.isdir(place.parts):
+            return None  # somebody else was faster, and perhaps has made the result already
+        raise
+
+
+def _made_here(place: RunPlace, host: str) -> str | None:
     mine = f"{os.uname().nodename}-"  # parts are named so: a look into those of all hosts would take its time
-    with contextlib.suppress(FileError):  # the run has been saved, and its parts with it
-        parts = [path for path in part_files(place.parts) if os.path.basename(path).startswith(mine)]
-        paths = parts_by_host(parts).get(host, [])
-        if not paths or any(spool.footer(path) is None for path in paths):
-            return None
-        recording = assemble_host(paths)
-        if is_host_file(recording):
-            made = _make(place, host, paths, recording)
-            return os.path.join(directory_of(place), made.file.name)
-    return None
+    parts = [path for path in part_files(place.parts) if os.path.basename(path).startswith(mine)]
+    paths = parts_by_host(parts).get(host, [])
+    if not paths or any(spool.footer(path) is None for path in paths):
+        return None
+    recording = assemble_host(paths)
+    if not is_host_file(recording):
+        return None
+    return os.path.join(directory_of(place), _make(place, host, paths, recording).file.name)
 
 
 def is_host_file(recording: Recording) -> bool:
@@ -104,14 +112,45 @@ def _in_order(place: RunPlace, made: dict[str, Summary], without_processes: dict
 
 def made_already(place: RunPlace) -> list[Summary]:
     """Summaries of host files that are there and whole. What isn't is passed over: it is made again."""
+    return [one for one in summaries(place) if _is_in(directory_of(place), one)]
+
+
+def summaries(place: RunPlace) -> list[Summary]:
+    """All summaries that are whole.
+
+    Raises:
+        OSError: there is no directory of parts.
+    """
     found: list[Summary] = []
     for name in sorted(os.listdir(place.parts)):
         if name.endswith(summary.SUFFIX):
-            with contextlib.suppress(FileError, OSError):
-                one = read_summary(os.path.join(place.parts, name))
-                if has_stamp(os.path.join(directory_of(place), one.file.name), one.file.stamp):
-                    found.append(one)
+            with contextlib.suppress(FileError):
+                found.append(read_summary(os.path.join(place.parts, name)))
     return found
+
+
+def take_back(place: RunPlace, directory: str) -> None:
+    """Move host files back to their place among the parts, for a master file that was never written.
+
+    Args:
+        place: The run's.
+        directory: Where they may be. What is not of this run stays there.
+    """
+    if not os.path.isdir(directory):
+        return
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory_of(place))
+    for one in summaries(place):
+        if _is_in(directory, one):
+            os.replace(os.path.join(directory, one.file.name), os.path.join(directory_of(place), one.file.name))
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+
+
+def _is_in(directory: str, one: Summary) -> bool:
+    with contextlib.suppress(OSError):
+        return has_stamp(os.path.join(directory, one.file.name), one.file.stamp)
+    return False
 
 
 class Arrivals:

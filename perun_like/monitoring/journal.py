@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from perun_like.errors import FileError
-from perun_like.store.gather import hosts_directory
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import Stamp, has_stamp, sync_directory, write_whole
 from perun_like.store.references import plain_name
@@ -44,12 +43,10 @@ def published(place: RunPlace) -> str | None:
     return None
 
 
-def take_back(place: RunPlace, directory: str) -> None:
-    """If host files were moved to a place where no master file came to be: move them back to theirs among the parts."""
+def intended(place: RunPlace) -> str | None:
+    """The file that the parts were about to become; None if nobody has come that far."""
     intent = _read(place)
-    if intent is not None and not os.path.isdir(directory):
-        with suppress(OSError):  # none were moved
-            os.rename(hosts_directory(intent.path), directory)
+    return None if intent is None else intent.path
 
 
 def release(place: RunPlace) -> None:

@@ -152,7 +152,9 @@ def _is_saved(recording: Recording, path: str) -> bool:
 
 def _host_files(place: RunPlace) -> list[Summary] | None:
     """The files of a run's hosts, all of them; None if the run is to be looked at as a whole."""
-    journal.take_back(place, host_files.directory_of(place))
+    path = journal.intended(place)
+    if path is not None:
+        host_files.take_back(place, gather.hosts_directory(path))
     return host_files.complete(place)
 
 

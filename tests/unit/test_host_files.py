@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -23,12 +24,14 @@ from perun_like.model.check import self_check
 from perun_like.model.node import NodeType
 from perun_like.model.recording import Recording
 from perun_like.model.serial import to_dict
+from perun_like.monitoring import host_files, journal
 from perun_like.monitoring.host_files import Arrivals, complete, directory_of, make_host_file
 from perun_like.monitoring.results import result_of
 from perun_like.monitoring.saving import recover, save_job
 from perun_like.store import gather
 from perun_like.store.assembly import assemble
 from perun_like.store.place import RunPlace
+from perun_like.store.publish import Stamp
 from perun_like.store.reader import load, open_run, read_recording
 
 Parts = list[tuple[int, Recording]]
@@ -204,6 +207,55 @@ def test_no_file_is_made_where_the_parts_are_gone(tmp_path: Path, on_host: Calla
     shutil.rmtree(place.parts)
     assert make_all(place, on_host, 1) == [None]
     assert not os.path.exists(place.parts)
+
+
+@pytest.mark.parametrize("moment", ["its file", "its summary"])
+def test_who_comes_late_has_nothing_to_do(
+    tmp_path: Path, on_host: Callable[[int], None], kind: str, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another rank has made everything, while this one was just about to write."""
+    place = job(tmp_path, usual())
+    at_once = assemble(place.parts)
+    name = {"its file": "publish", "its summary": "write_summary"}[moment]
+    real, paths = getattr(host_files, name), []
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(host_files, name, real)
+        paths.append(save_job(place)[1])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(host_files, name, late)
+    on_host(1)
+    assert make_host_file(place, "boot-1") is None
+    assert_same(read_recording(paths[0]), at_once)
+    assert not os.path.exists(place.parts)
+
+
+def test_a_host_file_that_can_not_be_written_is_told(
+    tmp_path: Path, on_host: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = job(tmp_path, usual())
+    on_host(1)
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(PerunError, match="No space left on device: make room"):
+        make_host_file(place, "boot-1")
+
+
+def test_late_files_are_no_obstacle_after_a_kill(tmp_path: Path, on_host: Callable[[int], None]) -> None:
+    """A host wrote its file once more just after all of them were brought to their place, and then all died."""
+    place = job(tmp_path, usual(), "mine")
+    at_once = assemble(place.parts)
+    make_all(place, on_host, 3)
+    journal.write(place.named("mine", "heat"), Stamp(1, 1))
+    os.rename(directory_of(place), tmp_path / "results/heat/mine.hosts")
+    make_all(place, on_host, 1)
+    _, path = save_job(place)
+    assert_same(read_recording(path), at_once)
+    assert os.listdir(tmp_path / "results/heat") == ["mine.h5"]
 
 
 def in_place() -> Parts:
