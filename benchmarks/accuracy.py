@@ -248,10 +248,7 @@ def _package(power: Power, **options: float) -> Zone:
 def _error(name: str, zone: Zone, seconds: float) -> float | None:
     """How far off a tool is, in percent of the truth; None where it gives no figure."""
     with simulated_powercap(Machine([zone])) as powercap:
-        if name in OURS:
-            block = OURS[name](powercap.environ, seconds)
-        else:
-            block = peers.measure(name, powercap.root, seconds)
+        block = OURS[name](powercap.environ, seconds) if name in OURS else peers.measure(name, powercap.root, seconds)
         true_j = powercap.truth_j(zone.path, block.start_ns, block.stop_ns)
     return None if block.energy_j is None else 100 * (block.energy_j / true_j - 1)
 
