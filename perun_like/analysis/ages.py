@@ -119,14 +119,17 @@ def close(counter: Counter) -> bool:
 
 def edges(counter: Counter, t_ns: Int64s) -> Edges:
     """Where instants lie between the reads of a counter, and of all others with the same times, tick and lag."""
-    t0_ns, lag_ns, is_close = counter.t0_ns, counter.sensor.lag_ns, close(counter)
+    t0_ns, tick_ns, lag_ns = counter.t0_ns, counter.sensor.tick_ns, counter.sensor.lag_ns
     middle_ns = _middle_ns(counter) - lag_ns
-    update_ns = middle_ns - counter.sensor.tick_ns // 2
-    if is_close:
-        update_ns = np.concatenate([middle_ns[:1], middle_ns[:-1] + np.diff(middle_ns) // 2])
-    after = np.searchsorted(t0_ns - counter.sensor.tick_ns - lag_ns, t_ns, "left")
-    unseen = np.searchsorted(t0_ns - lag_ns, t_ns, "left") + 1 if is_close else after
-    return Edges(t_ns, after, unseen, np.searchsorted(update_ns, t_ns, "right") - 1)
+    after = np.searchsorted(t0_ns - tick_ns - lag_ns, t_ns, "left")
+    if not close(counter):
+        return Edges(t_ns, after, after, np.searchsorted(middle_ns - tick_ns // 2, t_ns, "right") - 1)
+    later = np.searchsorted(t0_ns - lag_ns, t_ns, "left")
+    # The middle before the read before the last one that isn't later is past, and that after the first later one isn't.
+    never, ever = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    middles_ns = np.concatenate([[ever], middle_ns[:1], middle_ns[:-1] + np.diff(middle_ns) // 2, [never]])
+    between = later - (middles_ns[later] > t_ns) - (middles_ns[later + 1] > t_ns)
+    return Edges(t_ns, after, later + 1, between)
 
 
 def _middle_ns(counter: Counter) -> Int64s:

@@ -196,10 +196,8 @@ def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increa
 
 
 def _lower(counter: Counter, brackets: _Brackets) -> Floats:
-    last = brackets.inner_last
-    some = last > brackets.inner_first
-    first = np.where(some, brackets.inner_first, 0)
-    last = np.where(some, last, 0)
+    first = np.minimum(brackets.inner_first, counter.reads - 1)
+    last = np.maximum(brackets.inner_last, first)  # where there is no read inside: nothing
     counted = (counter.units[last] - counter.units[first]) * counter.sensor.scale
     # Each missing step leaves one more difference of two reads, and each difference has its own rounding.
     differences = 1 + _between(counter.wraps, first, last) + _between(counter.gaps, first, last)
@@ -239,10 +237,12 @@ def _upper(counter: Counter, windows: Windows, brackets: _Brackets) -> Floats:
         first, last = first[starts], last[np.append(starts[1:], len(owner)) - 1]
         owner = owner[starts]
     known = (first >= 0) & (last < counter.reads)
-    first, last = np.where(known, first, 0), np.where(known, last, 0)
+    last = np.minimum(last, counter.reads - 1)
     counted = (counter.units[last] - counter.units[first]) * counter.sensor.scale
     bound = counted + (1 + _between(counter.wraps, first, last)) * counter.uncertainty
-    bound = np.where(known & (_between(counter.gaps, first, last) == 0), bound, np.nan)
+    if counter.gaps[-1]:
+        known &= _between(counter.gaps, first, last) == 0
+    bound = np.where(known, bound, np.nan)
     return bound if owner is None else _sums(owner, bound, windows.owners)
 
 
