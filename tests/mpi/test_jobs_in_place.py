@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
 from mpi.conftest import KINDS, MpiRun
 from mpi.jobs import Result, assert_nothing_left, job_directories, only_result, results
 from perun_like.model.node import NodeType
+from perun_like.store.reader import read_recording
 from perun_like.testing import FuseUnavailableError, Machine, RandomWalk, Zone, simulated_powercap
 
 Script = Callable[..., str]
@@ -226,3 +228,30 @@ def test_in_a_watched_job_functions_are_regions(mpirun: MpiRun, script: Script, 
     result = only_result(tmp_path)
     assert result.tree.id == "script"
     assert result.regions == {(name, rank): 3 for name in ("train", "forward") for rank in range(2)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rank_that_raises_ends_the_job_and_loses_nothing(
+    mpirun: MpiRun, script: Script, perun: Run, tmp_path: Path, kind: str
+) -> None:
+    script(
+        "from mpi4py import MPI\nfrom perun_like import profile\nworld = MPI.COMM_WORLD\n"
+        "@profile\ndef train(n):\n"
+        "    total = sum(range(n))\n"
+        "    if n == 3 and world.rank == 1: raise ValueError('for a reason')\n"
+        "    world.Barrier()\n    return total\n"
+        "for n in (1, 2, 3): train(n)\n"
+    )
+    done = mpirun(kind, 2, sys.executable, "-m", "mpi4py", "script.py")
+    assert done.returncode != 0
+    assert "ValueError: for a reason" in done.stderr
+    assert_nothing_left(tmp_path)
+    for parts in tmp_path.rglob("*.parts"):
+        while "still being written" in (ended := perun("recover", str(parts))).stderr:
+            pass
+        assert ended.returncode == 0, ended.stderr
+    (path,) = tmp_path.glob("perun_results/train/*.h5")
+    recording = read_recording(str(path))
+    found = {each.rank: each.failed.tolist() for host in recording.hosts for each in host.rounds}
+    assert found == {0: [False, False, True], 1: [False, False, True]}
+    assert recording.hosts[0].streams
