@@ -58,6 +58,25 @@ def of_one_name() -> Parts:
     return [(n, with_host(part, host={**part.hosts[0].host, "hostname": "node"})) for n, part in usual()]
 
 
+def nameless() -> Parts:
+    """Hosts of which nobody knows what they are called, nor their boot ids."""
+    unknown = {"hostname": None, "boot_id": None}
+    return [(n, with_host(part, host=part.hosts[0].host | unknown)) for n, part in usual()]
+
+
+def of_different_periods() -> Parts:
+    """Each reads less often than the one before; the last has no energy to read."""
+    parts = usual()
+    streams = [part.hosts[0].streams for _, part in parts]
+    slower = replace(
+        streams[1][0],
+        period_ns=200_000_000,
+        **{name: getattr(streams[1][0], name)[..., ::2] for name in ("t0_ns", "t1_ns", "raw", "valid")},
+    )
+    kept = [streams[0], (slower, streams[1][1]), streams[2][1:]]
+    return [(n, with_host(part, streams=those)) for (n, part), those in zip(parts, kept, strict=True)]
+
+
 JOBS: dict[str, Parts] = {
     "three hosts": usual(),
     "two hosts of one rank": usual(2, 1),
@@ -71,6 +90,8 @@ JOBS: dict[str, Parts] = {
     "a lost host": [(0, part_of(0, [0, 1], 6)), (1, lost(1, 6)), (2, part_of(2, [4, 5], 6, 6.0))],
     "only lost hosts": [(0, lost(0, 4)), (1, lost(1, 4))],
     "hosts of one name": of_one_name(),
+    "hosts without a name": nameless(),
+    "hosts of different periods": of_different_periods(),
     "a failed rank": [
         (0, part_of(0, [0], 2)),
         (1, replace(part_of(1, [1], 2), processes=(replace(part_of(1, [1], 2).processes[0], exit_code=3),))),
@@ -112,9 +133,11 @@ def test_the_result_is_that_of_all_samples_at_once(tmp_path: Path, kind: str, na
 def test_times_and_ranks_are_those_of_the_job(tmp_path: Path) -> None:
     """Hosts booted hours apart; the truth is what the job was made of."""
     place = job(tmp_path, JOBS["hosts that begin and end at different times"])
-    tree, _ = save_job(place)
+    tree, path = save_job(place)
     (run,) = tree.find(NodeType.RUN)
     assert run.metadata["started_unix_ns"] == STARTED_UNIX_NS
+    begun_ns = {process.rank: process.start_ns - start_ns(0) for process in read_recording(path).processes}
+    assert begun_ns == {0: 0, 1: 1_000_000, 2: 2_000_000, 3: 0, 4: 1_000_000}
     assert run.metadata["window_ns"] == [start_ns(0), start_ns(0) + 7 * S]
     assert run.metrics["runtime_s"].value == 7.0
     lengths = {node.id: node.metrics["runtime_s"].value for node in run.nodes}
