@@ -49,16 +49,14 @@ def make_host_file(place: RunPlace, host: str) -> str | None:
     try:
         return _made_here(place, host)
     except (PerunError, OSError):
-        others = [] if not os.path.isdir(place.parts) else [one.identity for one in summaries(place)]
-        if host in others or not os.path.isdir(place.parts):
-            return None  # somebody else was faster, and perhaps has made the result already
-        raise
+        if os.path.isdir(place.parts) and host not in [one.identity for one in summaries(place)]:
+            raise
+        return None  # somebody else was faster, and perhaps has made the result already
 
 
 def _made_here(place: RunPlace, host: str) -> str | None:
-    mine = f"{os.uname().nodename}-"  # parts are named so: a look into those of all hosts would take its time
-    parts = [path for path in part_files(place.parts) if os.path.basename(path).startswith(mine)]
-    paths = parts_by_host(parts).get(host, [])
+    # Parts are named so: a look into those of all hosts, by all hosts, would take its time.
+    paths = parts_by_host(part_files(place.parts, f"{os.uname().nodename}-")).get(host, [])
     if not paths or any(spool.footer(path) is None for path in paths):
         return None
     recording = assemble_host(paths)

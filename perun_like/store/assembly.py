@@ -101,15 +101,19 @@ def with_id(whole: Recording, parts_directory: str) -> Recording:
     return replace(whole, run_id=f"{started}-{job & 0xFFFF:04x}")
 
 
-def part_files(parts_directory: str) -> list[str]:
+def part_files(parts_directory: str, beginning: str = "") -> list[str]:
     """The parts in a directory, but for those of samplers that were killed before they had written anything.
+
+    Args:
+        parts_directory: The directory.
+        beginning: What their names begin with.
 
     Raises:
         FileError: the directory can't be read.
     """
     try:
         with os.scandir(parts_directory) as entries:
-            parts = [entry for entry in entries if entry.name.endswith(".part")]
+            parts = [e for e in entries if e.name.endswith(".part") and e.name.startswith(beginning)]
             return sorted(entry.path for entry in parts if entry.stat().st_size)
     except OSError as error:
         raise FileError(f"can't read {parts_directory}: {error.strerror}") from error
