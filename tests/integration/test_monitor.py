@@ -240,7 +240,7 @@ def test_a_function_s_rounds(in_place: Callable[..., PerunMonitor]) -> None:
 def test_what_would_run_nothing_is_refused() -> None:
     async def waits() -> None: ...
 
-    with pytest.raises(InputError, match="coroutine .*would run nothing"):
+    with pytest.raises(InputError, match=r"coroutine .*would run nothing"):
         Application.function(waits)
     with pytest.raises(InputError, match="can't be called"):
         Application.function(7)  # type: ignore[arg-type]

@@ -21,7 +21,9 @@ nbformat = pytest.importorskip("nbformat", reason="notebooks are read by nbforma
 # What Jupyter's own packages warn of is theirs.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-SETUP = "from perun_like import profile, region\n@profile\ndef work(n):\n    with region('part'): return sum(range(n))\n"
+SETUP = (
+    "from perun_like import profile, region\n@profile\ndef work(n):\n    with region('part'): return sum(range(n))\n"
+)
 
 
 class Notebook:
@@ -29,7 +31,10 @@ class Notebook:
 
     def __init__(self, directory: Path) -> None:
         self.client: Any = nbclient.NotebookClient(
-            nbformat.v4.new_notebook(), timeout=60, kernel_name="python3", resources={"metadata": {"path": str(directory)}}
+            nbformat.v4.new_notebook(),
+            timeout=60,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(directory)}},
         )
         self.client.km = self.client.create_kernel_manager()
         self.client.start_new_kernel(cwd=str(directory))
@@ -42,7 +47,6 @@ class Notebook:
         done = self.client.execute_cell(cell, len(self.client.nb.cells) - 1)
         texts = [out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in done.outputs]
         return "".join(texts)
-
 
     def shut_down(self, *, now: bool = False) -> None:
         """End the kernel: as its user does, or by killing it."""
