@@ -99,6 +99,7 @@ class Image:
         """Write a dataset; groups on its path are made."""
         array = packed.array
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_obj_track_times(False)  # the same run makes the same file, whenever it is made
         if packed.chunks:
             layout.set_chunk((packed.chunk_rows,))
             layout.set_shuffle()

@@ -137,6 +137,18 @@ def test_what_was_not_measured_in_place_leaves_no_trace_of_it(tmp_path):
         assert "hosts/0/rounds" not in file
 
 
+def test_a_run_makes_the_same_file_whenever_it_is_made(tmp_path):
+    """No object has a time of its own: who makes a file again after a kill makes the same one."""
+    paths = [tmp_path / name for name in ("a.h5", "b.h5")]
+    for path in paths:
+        write(str(path), RECORDINGS["long"], tree())
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with h5py.File(paths[0]) as file:
+        times = []
+        file.visititems(lambda _, place: times.append(h5py.h5g.get_objinfo(place.id).mtime))
+        assert set(times) == {0}
+
+
 def test_a_second_run_never_touches_the_first(tmp_path):
     path = tmp_path / "run.h5"
     write(str(path), recording(), tree())
