@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,8 +21,6 @@ KINDS = ("mpich", "openmpi")
 
 # What tells a process that it is part of a job: of one that these tests may themselves be running in.
 LAUNCHERS_VARIABLES = ("PMI", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "MPI_", "I_MPI_", "SLURM_", "PALS_", "PERUN_")
-
-MpiRun = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Kind(NamedTuple):
@@ -76,39 +74,54 @@ def fake_hosts() -> None:
         pytest.skip(f"one machine can't look like several hosts here: {done.stderr.strip()[-200:]}")
 
 
-@pytest.fixture
-def mpirun(request: pytest.FixtureRequest, tmp_path: Path) -> MpiRun:
-    """Run a command as a job of ``n`` ranks and return what it printed and how it ended.
+class MpiRun:
+    """Run commands as jobs of ``n`` ranks.
 
     Without ``hosts`` all of them are on this machine, under an identity of the test's own. ``hosts`` are fake ones with
     their numbers of ranks. ``powercap`` is a directory with a tree for each of them, which takes the place of
-    ``/sys/class/powercap`` there.
+    ``/sys/class/powercap`` there. ``options`` are further ones of this ``mpirun``.
     """
 
-    def run(
+    def __init__(self, request: pytest.FixtureRequest, cwd: Path) -> None:
+        self._request, self._cwd = request, cwd
+
+    def __call__(
+        self, kind: str, n: int, *argv: str, timeout: float = 60, **where: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command; return what it printed and how it ended."""
+        with self.started(kind, n, *argv, **where) as process:
+            return ended(process, timeout)
+
+    def started(
+        self,
         kind: str,
         n: int,
         *argv: str,
         hosts: Mapping[str, int] | None = None,
         powercap: Path | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[str]:
-        chosen: Kind = request.getfixturevalue(kind)
+        options: Sequence[str] = (),
+    ) -> subprocess.Popen[str]:
+        """Start a command."""
+        chosen: Kind = self._request.getfixturevalue(kind)
         outer = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS_VARIABLES)}
-        here = {"PERUN_HOST_ID": host_id(tmp_path)} if hosts is None else {}
+        here = {"PERUN_HOST_ID": host_id(self._cwd)} if hosts is None else {}
         environ = {**outer, **chosen.environ, **here, **(env or {})}
-        command = [*chosen.command, "-n", str(n)]
+        command = [*chosen.command, *options, "-n", str(n)]
         if hosts is not None:
-            request.getfixturevalue("fake_hosts")
+            self._request.getfixturevalue("fake_hosts")
             assert sum(hosts.values()) == n
             places = ",".join(f"{name}:{ranks}" for name, ranks in hosts.items())
             command += [word.format(places) for word in chosen.several_hosts]
         if powercap is not None:
             environ |= {"FAKE_HOST_SETUP": str(HERE / "fake_powercap.sh"), "FAKE_POWERCAP": str(powercap)}
-        return ended([*command, *argv], tmp_path, environ, timeout)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*command, *argv], cwd=self._cwd, env=environ, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
-    return run
+
+@pytest.fixture
+def mpirun(request: pytest.FixtureRequest, tmp_path: Path) -> MpiRun:
+    return MpiRun(request, tmp_path)
 
 
 def host_id(directory: Path) -> str:
@@ -116,17 +129,15 @@ def host_id(directory: Path) -> str:
     return f"host{zlib.crc32(os.fsencode(directory)):08x}"
 
 
-def ended(command: list[str], cwd: Path, environ: dict[str, str], limit_s: float) -> subprocess.CompletedProcess[str]:
-    """Run a command; a launcher that takes too long is asked to end first, so that it ends what it has started."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=cwd, env=environ, text=True, **pipes) as process:  # type: ignore[call-overload]
+def ended(process: subprocess.Popen[str], limit_s: float) -> subprocess.CompletedProcess[str]:
+    """How a launcher ended; one that takes too long is asked to end first, so that it ends what it has started."""
+    try:
+        out, err = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        process.terminate()
         try:
-            out, err = process.communicate(timeout=limit_s)
+            process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
-            process.terminate()
-            try:
-                process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+            process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
