@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from perun_like.errors import PerunError
 from perun_like.launch.claim import Claim, Roll, all_gone
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import close_run, set_aside
+from perun_like.sampling.host import host_identity
 from perun_like.sampling.keeping import complete
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.spool import footer
@@ -46,6 +48,7 @@ class Leaving:
     def __init__(self, run: str, roll: Roll, place: RunPlace, comm: Comm, *, waits: bool) -> None:
         self._run, self._roll, self._place, self._comm = run, roll, place, comm
         self._waits = waits and comm.rank == 0
+        self._is_profiler = waits
         # Before leaving: as long as we are on the roll its samplers live, and can be seen to end.
         ends = [Claim(directory).end_fd() for directory in sampler_directories(run)]
         self._ends = [fd for fd in ends if fd is not None]
@@ -64,6 +67,8 @@ class Leaving:
         if not self._host_is_done(get_ready if self._may_make_it() else lambda: None):
             return False
         self._complete_what_was_cut()
+        if self._comm.local_size != self._comm.size and self._is_profiler:
+            self._make_host_file()
         place = self._place if self._waits else self._place.take_over()
         if place is None:
             return False  # rank 0 is there, and waits for us
@@ -101,6 +106,13 @@ class Leaving:
                 return False
             if deadline is not None and time.monotonic() > deadline:
                 return True  # a sampler that doesn't end: its part is lacking, and we say so
+
+    def _make_host_file(self) -> None:
+        """Of several hosts each makes its own part of the result, while the others do the same."""
+        from perun_like.monitoring.host_files import make_host_file
+
+        with suppress(OSError, PerunError):  # who makes the result tries again, and says what is wrong
+            make_host_file(self._place, host_identity())
 
     def _complete_what_was_cut(self) -> None:
         """Do what samplers of this host would have done that were killed."""

@@ -22,6 +22,7 @@ from perun_like.store.place import RunPlace
 
 if TYPE_CHECKING:
     from perun_like.model.node import DataNode
+    from perun_like.model.recording import Recording
     from perun_like.sampling.protocol import Event, Queue
 
 
@@ -273,7 +274,7 @@ class PerunMonitor:
         early, self._early_sampler = self._early_sampler, None
         if measurement.prepare(self._backends, self._assigned, early, in_place=in_place):
             self.status = MonitorStatus.READY
-            measurement.begin()
+        measurement.begin()
 
     def _process(
         self, measurement: Measurement, run_id: str, processes: list[dict[str, Any]], failed: bool
@@ -286,29 +287,34 @@ class PerunMonitor:
             if not makes_result:
                 place.unlock()
                 return None
-            from perun_like.model.slicing import named
             from perun_like.monitoring import results, saving
-            from perun_like.monitoring.callbacks import after_run
 
-            run = self._run_facts(run_id)
-            if self._comm.job_id is None:
-                recording = results.recording_of(place, processes, run, self.problem)
+            if self._comm.job_id is not None:
+                tree, self.path = saving.save_job(place, self._name)
             else:
-                recording = results.recording_of_all(place)
-                place = place.named(recording.run_id, recording.name)
-            if any(host.rounds for host in recording.hosts):
-                recording = named(recording, self._name)
-            tree = results.result_of(recording)
-            saving.save(recording, tree, place)
+                recording = self._recording(place, processes, run_id)
+                tree = results.result_of(recording)
+                saving.save(recording, tree, place)
+                self.path = place.path
         except Exception as error:  # noqa: BLE001 - whatever we fail at, the application's end must be told as it was
             self.status = MonitorStatus.PERUN_ERROR
             self.problem = not_saved(error, place)
             measurement.keep_local()
             place.unlock()
             return tree
-        self.path = place.path
+        from perun_like.monitoring.callbacks import after_run
+
         after_run(tree)
         return tree
+
+    def _recording(self, place: RunPlace, processes: list[dict[str, Any]], run_id: str) -> Recording:
+        from perun_like.model.slicing import named
+        from perun_like.monitoring.results import recording_of
+
+        recording = recording_of(place, processes, self._run_facts(run_id), self.problem)
+        if any(host.rounds for host in recording.hosts):
+            recording = named(recording, self._name)
+        return recording
 
     def _run_facts(self, run_id: str) -> dict[str, Any]:
         together = self._comm.job_id is not None
