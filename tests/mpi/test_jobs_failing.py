@@ -86,7 +86,7 @@ def test_a_rank_fails_and_the_launcher_ends_the_others(
     pair: Pairs, perun: Run, tmp_path: Path, kind: str, fate: str
 ) -> None:
     _, ours, _, _ = pair(kind, "mpi", fate)
-    assert "done" not in ours.stdout
+    assert "rank 1 done" not in ours.stdout  # what the others still say before they are ended is up to the launcher
     if fate == "raise":
         assert ours.stderr.count("Traceback (most recent call last)") == 1
         assert "RuntimeError: a fault of rank 1" in ours.stderr
@@ -100,8 +100,8 @@ def test_a_rank_fails_and_the_launcher_ends_the_others(
     [(kind, fate) for kind in KINDS for fate in ("raise", "kill", "abort") if (kind, fate) != ("mpich", "raise")],
 )
 def test_the_same_on_several_hosts(pair: Pairs, perun: Run, tmp_path: Path, kind: str, fate: str) -> None:
-    # Whether Open MPI's own ranks or its launcher are the first to hear of a death is a race.
-    pair(kind, "mpi", fate, hosts=TWO_HOSTS, same=(kind, fate) != ("openmpi", "kill"))
+    # Whether ranks or their launcher are the first to hear of a death is a race, and which of them gives the code.
+    pair(kind, "mpi", fate, hosts=TWO_HOSTS, same=fate != "kill")
     assert_nothing_left(tmp_path)
     result = recovered(tmp_path, perun)
     check(result)
