@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -28,6 +29,7 @@ _HEED_EVERY_S = 0.25  # whether somebody wants us to end
 _SAMPLER_S = 10.0  # to complete its part
 _OTHER_HOSTS_S = 5.0  # for rank 0, after the last rank of its host
 _AT_ONCE_S = 0.5  # hosts whose ranks end together
+_MAKING = "making-"
 
 
 class Leaving:
@@ -48,7 +50,9 @@ class Leaving:
     def __init__(self, run: str, roll: Roll, place: RunPlace, comm: Comm, *, waits: bool) -> None:
         self._run, self._roll, self._place, self._comm = run, roll, place, comm
         self._waits = waits and comm.rank == 0
-        self._is_profiler = waits
+        # Of several hosts each makes its own part of the result, while the others do the same.
+        several = comm.local_size != comm.size and waits
+        self._making = f"{_MAKING}{zlib.crc32(host_identity().encode()):08x}" if several else None
         # Before leaving: as long as we are on the roll its samplers live, and can be seen to end.
         ends = [Claim(directory).end_fd() for directory in sampler_directories(run)]
         self._ends = [fd for fd in ends if fd is not None]
@@ -67,8 +71,7 @@ class Leaving:
         if not self._host_is_done(get_ready if self._may_make_it() else lambda: None):
             return False
         self._complete_what_was_cut()
-        if self._comm.local_size != self._comm.size and self._is_profiler:
-            self._make_host_file()
+        self._make_host_file()
         place = self._place if self._waits else self._place.take_over()
         if place is None:
             return False  # rank 0 is there, and waits for us
@@ -99,6 +102,8 @@ class Leaving:
                 deadline = None
             elif deadline is None:
                 deadline = time.monotonic() + _SAMPLER_S
+                if self._making is not None and not self._place.is_first(self._making):
+                    self._making = None  # another rank of this host makes it
                 get_ready()
             if all_gone(self._ends, _HEED_EVERY_S):
                 return True
@@ -108,11 +113,15 @@ class Leaving:
                 return True  # a sampler that doesn't end: its part is lacking, and we say so
 
     def _make_host_file(self) -> None:
-        """Of several hosts each makes its own part of the result, while the others do the same."""
+        """Make this host's part of the result, if that has been announced."""
+        if self._making is None:
+            return
         from perun_like.monitoring.host_files import make_host_file
 
         with suppress(OSError, PerunError):  # who makes the result tries again, and says what is wrong
             make_host_file(self._place, host_identity())
+        with suppress(OSError):
+            os.unlink(os.path.join(self._place.parts, self._making))
 
     def _complete_what_was_cut(self) -> None:
         """Do what samplers of this host would have done that were killed."""
@@ -130,13 +139,19 @@ class Leaving:
             remove_directory(aside)
 
     def _all_there(self, limit_s: float) -> bool:
-        """Wait until the parts of all hosts are complete; whether they are."""
+        """Wait until the parts of all hosts are complete, and all have made of them what they can; whether they are."""
         deadline = time.monotonic() + limit_s
-        while self._lacking():
+        while (lacking := self._lacking()) or self._are_others_at_it():
             if time.monotonic() > deadline or _shall_end():
-                return False
+                return not lacking
             time.sleep(_LOOK_EVERY_S)
         return True
+
+    def _are_others_at_it(self) -> bool:
+        """Whether other ranks make files of their hosts."""
+        with suppress(OSError):  # all has become a result
+            return any(name.startswith(_MAKING) for name in os.listdir(self._place.parts))
+        return False
 
     def _lacking(self) -> set[int]:
         """Ranks of which nothing complete has come."""

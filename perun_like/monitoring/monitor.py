@@ -13,7 +13,6 @@ from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.metadata import run_metadata
-from perun_like.monitoring.own_process import OwnProcess
 from perun_like.monitoring.shared import measurement_for
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sampling.marks import RUN_VARIABLE
@@ -23,6 +22,7 @@ from perun_like.store.place import RunPlace
 if TYPE_CHECKING:
     from perun_like.model.node import DataNode
     from perun_like.model.recording import Recording
+    from perun_like.monitoring.own_process import OwnProcess
     from perun_like.sampling.protocol import Event, Queue
 
 
@@ -230,6 +230,8 @@ class PerunMonitor:
 
     def _recorded_in_place(self, call: Callable[[], Any], run_id: str) -> tuple[MonitorStatus, DataNode | None, Any]:
         """Call the function; whatever it raises goes on to our caller once everything has been saved."""
+        from perun_like.monitoring.own_process import OwnProcess  # what watches programs from outside needs none of it
+
         measurement = self._measurement_of(run_id)
         self._start(measurement, in_place=True)
         place = OwnProcess(measurement, self._comm)

@@ -24,15 +24,23 @@ from perun_like.monitoring.measurement import READY_TIMEOUT_S, Measurement
 from perun_like.sampling.host import host_identity
 from perun_like.sampling.local import marks_directory, private_directory
 from perun_like.sampling.process import SamplerProcess
-from perun_like.sampling.ranks import VISIBILITY, bound_cpus, is_ready, write_note
+from perun_like.sampling.ranks import (
+    OF_A_VIEW,
+    VISIBILITY,
+    bound_cpus,
+    hides_devices,
+    is_ready,
+    ranks_in,
+    read_notes,
+    write_note,
+)
 from perun_like.store.place import RunPlace
 
 if TYPE_CHECKING:
     from perun_like.monitoring.leaving import Leaving
 
 _LOOK_EVERY_S = 0.003  # while a rank waits for its host's sampler to be ready
-# Backends whose devices a job system may let one rank see and hide from another on the same host.
-_OF_A_VIEW = ("nvml",)
+_ALL_COME_S = 1.0  # for the ranks of a host to come, where they may see different devices
 
 
 def measurement_for(comm: Comm, config: Settings, run: Mapping[str, Any], output: str) -> Measurement:
@@ -126,10 +134,11 @@ class SharedMeasurement(Measurement):
         try:
             self._join()
             self._have_sampler(self._directory, backends, assigned)
-            other = self._other_view()
-            if other is not None:
-                of_a_view = {name: spec for name, spec in backends.items() if name in _OF_A_VIEW}
-                self._have_sampler(other, of_a_view, assigned)
+            mine = self._directory_of(self._note["view"])
+            if mine != self._directory:
+                os.makedirs(mine, 0o700, exist_ok=True)
+                of_a_view = {name: spec for name, spec in backends.items() if name in OF_A_VIEW}
+                self._have_sampler(mine, of_a_view, assigned)
         except (SamplerError, OSError, TimeoutError) as error:
             self._lose(error)
         return self.sampler is not None
@@ -144,7 +153,7 @@ class SharedMeasurement(Measurement):
             os.makedirs(self.marks, 0o700, exist_ok=True)
             environ = {key: os.environ[key] for key in VISIBILITY if key in os.environ}
             self._note = {"cpus": bound_cpus(), "environ": environ, "run": dict(self._run)}
-            self._note |= {"by_launcher": self._turn.by_launcher}
+            self._note |= {"by_launcher": self._turn.by_launcher, "view": _view()}
             write_note(self.marks, self._note)
             self._roll = Roll(self._directory)
             self._roll.enter(rank)
@@ -167,7 +176,7 @@ class SharedMeasurement(Measurement):
         """Start a sampler that has the claim from now on, and lives until the host's last rank has ended."""
         first = directory == self._directory
         if first:
-            _write(os.path.join(directory, "view"), _view())
+            _write(os.path.join(directory, "view"), self._note["view"])
         try:
             self.sampler = SamplerProcess(os.environ, orphan=self._in_place, held=claim.fds)
         finally:
@@ -180,6 +189,7 @@ class SharedMeasurement(Measurement):
             "shared": self._directory,
             "directory": directory,
             "expected": self._comm.local_size,
+            "view": self._note["view"],
             "marks": self._directory if first else None,
         }
         self.sampler.send("prepare", **order)
@@ -187,15 +197,32 @@ class SharedMeasurement(Measurement):
             sweep(os.path.dirname(self._turn.job))
         self.sampler.wait_ready(READY_TIMEOUT_S)
 
-    def _other_view(self) -> str | None:
-        """The directory of the sampler for ranks that may see other devices than the host's sampler, as this one."""
-        mine = _view()
+    def _directory_of(self, view: str) -> str:
+        """The directory of the sampler for ranks with this view: the run's, if the host's own sampler has it too."""
         with open(os.path.join(self._directory, "view")) as file:
-            if file.read() == mine:
-                return None
-        directory = os.path.join(self._directory, f"view-{zlib.crc32(mine.encode()):08x}")
-        os.makedirs(directory, 0o700, exist_ok=True)
-        return directory
+            if file.read() == view:
+                return self._directory
+        return os.path.join(self._directory, f"view-{zlib.crc32(view.encode()):08x}")
+
+    def begin(self) -> None:
+        """Have everything read for a first time, also by samplers of other ranks if the run includes what they see."""
+        super().begin()
+        if not self._in_place and self.problem is None and hides_devices(self._directory):
+            try:
+                self._await_views()
+            except (OSError, SamplerError) as error:
+                self._lose(error)
+
+    def _await_views(self) -> None:
+        deadline = time.monotonic() + _ALL_COME_S
+        while len(ranks_in(self._directory)) < (self._comm.local_size or 0) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        for note in read_notes(self._directory).values():
+            while not is_ready(self._directory_of(note["view"])):
+                if time.monotonic() > deadline:
+                    raise SamplerError(f"not all samplers of this host were ready within {READY_TIMEOUT_S:g} s")
+                time.sleep(_LOOK_EVERY_S)
 
     def tell(self, type_: str, **content: Any) -> None:
         """Note something for the sampler."""

@@ -23,6 +23,7 @@ class Company:
         run: The directory that they share.
         directory: This sampler's: the same, or that of those who see other devices.
         expected: How many ranks the host has; None if that isn't known.
+        view: What tells which devices this sampler can open.
 
     Attributes:
         run: The directory that they share.
@@ -30,11 +31,11 @@ class Company:
         until_fd: Hangs up when no rank is left.
     """
 
-    def __init__(self, run: str, directory: str, expected: int | None) -> None:
+    def __init__(self, run: str, directory: str, expected: int | None, view: str) -> None:
         self.run = run
         self.is_first = run == directory
         self.until_fd = Roll(run).end_fd()
-        self._directory, self._expected = directory, expected
+        self._directory, self._expected, self._view = directory, expected, view
         self._notes: dict[int, dict[str, Any]] = {}
         self._seen: list[Mapping[str, str]] = []
 
@@ -52,10 +53,10 @@ class Company:
         """CPUs of each rank that is bound to some."""
         return [note["cpus"] for note in self._notes.values() if note.get("cpus")]
 
-    def new_views(self) -> list[Mapping[str, str]]:
-        """Variables of ranks that may see other devices than all others had before."""
-        views = [note["environ"] for note in self._notes.values() if "environ" in note]
-        new = [view for number, view in enumerate(views) if view not in [*self._seen, *views[:number]]]
+    def new_choices(self) -> list[Mapping[str, str]]:
+        """Variables of ranks that can open what this sampler can, and may have been told to use others of these."""
+        told = [note["environ"] for note in self._notes.values() if note.get("view") == self._view]
+        new = [environ for number, environ in enumerate(told) if environ not in [*self._seen, *told[:number]]]
         self._seen += new
         return new
 
@@ -71,9 +72,9 @@ class Company:
         """Whether all of the host's ranks were started by the launcher itself: it doesn't start them again."""
         return len(self._notes) == self._expected and all(note.get("by_launcher") for note in self._notes.values())
 
-    def say_ready(self) -> None:
-        """Tell the ranks that wait for it that everything has been read once."""
-        say_ready(self._directory)
+    def say_ready(self, *, hides: bool) -> None:
+        """Tell the ranks that wait for it that everything has been read once: see :func:`ranks.say_ready`."""
+        say_ready(self._directory, hides=hides)
 
     def is_over(self) -> bool:
         """Whether the last rank has gone, and nobody comes any more."""

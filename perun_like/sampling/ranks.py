@@ -2,8 +2,8 @@
 
 ``<run>/<rank>/note`` is a JSON object: ``process``, what is known of the rank's process; ``run``, name, id and metadata
 as this rank would have them; ``cpus``, those it may run on if it is bound to some; ``environ``, the variables by which
-backends tell what it can see; ``functions``, places of functions that it measures in place. ``ready`` is in a sampler's
-directory once everything has been read for a first time.
+backends tell what it can see; ``view``, what tells which devices it can open; ``functions``, places of functions that
+it measures in place. ``ready`` is in a sampler's directory once everything has been read for a first time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_NOTE, _READY = "note", "ready"
+_NOTE, _READY, _HIDES = "note", "ready", "hides"
+# Backends whose devices a job system may let one rank see and hide from another on the same host.
+OF_A_VIEW = ("nvml",)
 VISIBILITY = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES")
 
 
@@ -46,14 +48,29 @@ def ranks_in(run: str) -> list[int]:
     return []
 
 
-def say_ready(directory: str) -> None:
-    """Tell the ranks that wait that everything has been read once."""
-    os.close(os.open(os.path.join(directory, _READY), os.O_WRONLY | os.O_CREAT, 0o600))
+def say_ready(directory: str, *, hides: bool = False) -> None:
+    """Tell the ranks that wait that everything has been read once.
+
+    Args:
+        directory: The sampler's.
+        hides: Whether this host has devices that may be hidden from some of its ranks.
+    """
+    new = os.path.join(directory, _READY + ".new")
+    with open(new, "w") as file:
+        file.write(_HIDES * hides)
+    os.rename(new, os.path.join(directory, _READY))
 
 
 def is_ready(directory: str) -> bool:
     """Whether that has been said."""
     return os.path.exists(os.path.join(directory, _READY))
+
+
+def hides_devices(directory: str) -> bool:
+    """Whether the host's sampler has said that there are devices that may be hidden from some ranks."""
+    with contextlib.suppress(OSError), open(os.path.join(directory, _READY)) as file:
+        return file.read() == _HIDES
+    return False
 
 
 def bound_cpus() -> list[int]:

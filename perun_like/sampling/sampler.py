@@ -65,6 +65,7 @@ class Sampler:
         directory = order.get("in_place")
         self._activity = Activity(directory) if directory is not None else None
         self._outside: dict[str, set[str]] = {}  # by backend, what the application can't see
+        self._hides = False
         self._cpus: set[int] = set()
         self.started = False
         self.company = _company(order)
@@ -90,6 +91,9 @@ class Sampler:
         self._open_all(estimated, superfluous)
         self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
         self._outside = {name: {s.id for s in sensors if s.outside} for name, (_, sensors) in found.items()}
+        told = {name for name, (_, sensors) in found.items() if sensors}
+        told |= {missing.backend for missing in self._missing if not missing.quiet}
+        self._hides = any(name in told for name in ranks.OF_A_VIEW)
         self._keep_away([self._order.get("cpus", [])])
 
     def start(self) -> None:
@@ -97,7 +101,7 @@ class Sampler:
         self._begin(list(self._sweepers.values()))
         self.started = True
         if self.company is not None:
-            self.company.say_ready()
+            self.company.say_ready(hides=self._hides)
 
     @staticmethod
     def _begin(sweepers: list[Sweeper]) -> None:
@@ -146,8 +150,8 @@ class Sampler:
         company.look()
         for pid in company.pids:
             self._context.watch(pid)
-        for view in company.new_views():
-            self._see({**{k: v for k, v in os.environ.items() if k not in ranks.VISIBILITY}, **view})
+        for choice in company.new_choices():
+            self._see({**{k: v for k, v in os.environ.items() if k not in ranks.VISIBILITY}, **choice})
         self._keep_away(company.bound)
 
     def _keep_away(self, bound: list[list[int]]) -> None:
@@ -331,4 +335,4 @@ def _company(order: Message) -> Company | None:
         return None
     from perun_like.sampling.company import Company  # 1 ms that a single process needn't wait for
 
-    return Company(order["shared"], order["directory"], order["expected"])
+    return Company(order["shared"], order["directory"], order["expected"], order["view"])

