@@ -94,7 +94,9 @@ def _of_processes(host: Host | None, those: Sequence[Process], processes: int) -
     cpu_s = None if None in told else math.fsum(seconds for seconds in told if seconds is not None)
     runtime_ns = max(process.stop_ns for process in those) - min(process.start_ns for process in those)
     last = failed_first(those) or those[-1]
-    fate = {"exit_code": last.exit_code, "signal": last.signal}
+    fate: dict[str, Any] = {"exit_code": last.exit_code, "signal": last.signal}
+    if last.gpus is not None:
+        fate["gpus"] = list(last.gpus)
     return _Known(those[0].rank, runtime_ns / 1e9, cpu_s, rank_peak(host, those, processes), fate)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
 import click
 
-from perun_like.config import resolve
+from perun_like.config import Settings, resolve
 from perun_like.sensing.contract import ESTIMATED, Context, Missing, Sensor
 from perun_like.sensing.discovery import ALTERNATIVES, Discovery, backend_specs, chosen_specs, find_all
 from perun_like.sensing.overlap import Split, is_energy, split
@@ -20,18 +20,31 @@ from perun_like.sensing.overlap import Split, is_energy, split
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--backend", multiple=True, metavar="NAME", help="Ask only this family of sensors; repeatable.")
+@click.option("--by-rank", is_flag=True, help="Which rank of a job reads what, and which GPUs each sees (under mpirun).")
+@click.option("--output", metavar="DIR", help="Where ranks of --by-rank meet: one directory for all hosts.")
 @click.option("--cpu-tdp", "cpu_tdp_w", metavar="WATTS", help="What the host's CPUs draw at full load.")
 @click.option("--powercap-root", metavar="DIR", help="Directory of the powercap tree.")
-def sensors(as_json: bool, **options: object) -> None:
+def sensors(as_json: bool, by_rank: bool, **options: object) -> None:
     """Show what can be measured or estimated here, and what can't, why, and what would help."""
     settings = resolve(os.getcwd(), os.environ, options)
     specs = chosen_specs(sys.path, settings.backend)
+    if by_rank:
+        _show_by_rank(settings, specs, as_json=as_json)
+        return
     context = Context(powercap_root=settings.powercap_root, environ=os.environ, cpu_tdp_w=settings.cpu_tdp_w)
     discovery = find_all(specs, context)
     if as_json:
         click.echo(json.dumps(as_data(discovery), indent=2))
     else:
         show_sensors(discovery, () if settings.backend else tuple(backend_specs(sys.path, ALTERNATIVES)))
+
+
+def _show_by_rank(settings: Settings, specs: Mapping[str, str], *, as_json: bool) -> None:
+    from perun_like.cli import by_rank  # what runs jobs, which the others needn't wait for
+
+    found = by_rank.assignment(settings, specs)
+    if found is not None:
+        by_rank.show(found, as_json=as_json)
 
 
 def as_data(discovery: Discovery) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Stream:
         t0_ns, t1_ns: CLOCK_MONOTONIC just before and just after each sweep, int64, shape (sweeps,), ascending.
         raw: Raw integers as read, int64, shape (sensors, sweeps), rows contiguous. Meaningless where not valid.
         valid: Whether a read succeeded, shape (sensors, sweeps).
+        rank: The rank that had the sampler started which read them: of a host's ranks one reads for all.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Stream:
     t1_ns: Int64s
     raw: Int64s
     valid: Bools
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Process:
         round: Which repetition of the program it was, from 0.
         in_place: It is the process that measured a part of itself: its end is not the run's, and has not been seen.
         host: ``boot_id`` of the host it was on; empty if there is only one.
+        gpus: Identities of the GPUs that this rank of a job could see; None where that was not looked at.
     """
 
     rank: int
@@ -146,6 +149,7 @@ class Process:
     round: int = 0
     in_place: bool = False
     host: str = ""
+    gpus: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

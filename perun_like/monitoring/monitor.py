@@ -59,7 +59,7 @@ class PerunMonitor:
     ) -> None:
         self._app = app
         self._comm = comm
-        self._backends = dict(backends)
+        self._backends = backends
         self._assigned = {name: tuple(ids) for name, ids in l_assigned_sensors.items()}
         self._config = config
         self._gate = gate

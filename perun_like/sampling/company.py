@@ -37,7 +37,7 @@ class Company:
         self.until_fd = Roll(run).end_fd()
         self._directory, self._expected, self._view = directory, expected, view
         self._notes: dict[int, dict[str, Any]] = {}
-        self._seen: list[Mapping[str, str]] = []
+        self._seen: set[int] = set()
 
     def look(self) -> None:
         """See who has come since, and what they have noted."""
@@ -53,11 +53,11 @@ class Company:
         """CPUs of each rank that is bound to some."""
         return [note["cpus"] for note in self._notes.values() if note.get("cpus")]
 
-    def new_choices(self) -> list[Mapping[str, str]]:
-        """Variables of ranks that can open what this sampler can, and may have been told to use others of these."""
-        told = [note["environ"] for note in self._notes.values() if note.get("view") == self._view]
-        new = [environ for number, environ in enumerate(told) if environ not in [*self._seen, *told[:number]]]
-        self._seen += new
+    def newcomers(self) -> dict[int, Mapping[str, str]]:
+        """Ranks not told before that can open what this sampler can, and the variables that tell which to use."""
+        told = {rank: note["environ"] for rank, note in self._notes.items() if note.get("view") == self._view}
+        new = {rank: environ for rank, environ in told.items() if rank not in self._seen}
+        self._seen.update(new)
         return new
 
     @property

@@ -66,6 +66,7 @@ class Sampler:
         self._activity = Activity(directory) if directory is not None else None
         self._outside: dict[str, set[str]] = {}  # by backend, what the application can't see
         self._hides = False
+        self._choices: dict[tuple[tuple[str, str], ...], list[str]] = {}  # GPUs seen, by what a rank was told
         self._cpus: set[int] = set()
         self.started = False
         self.company = _company(order)
@@ -150,9 +151,18 @@ class Sampler:
         company.look()
         for pid in company.pids:
             self._context.watch(pid)
-        for choice in company.new_choices():
-            self._see({**{k: v for k, v in os.environ.items() if k not in ranks.VISIBILITY}, **choice})
+        newcomers = company.newcomers()
+        for rank, choice in newcomers.items() if self._hides else ():
+            self._part.write_json(NOTE, {"gpus_of_rank": rank, "gpus": self._gpus_seen_with(choice)})
         self._keep_away(company.bound)
+
+    def _gpus_seen_with(self, choice: Mapping[str, str]) -> list[str]:
+        """Identities of GPUs that are visible with these variables; many ranks have the same."""
+        key = tuple(sorted(choice.items()))
+        if key not in self._choices:
+            common = {name: value for name, value in os.environ.items() if name not in ranks.VISIBILITY}
+            self._choices[key] = self._see({**common, **choice})
+        return self._choices[key]
 
     def _keep_away(self, bound: list[list[int]]) -> None:
         free = ranks.free_cpus(bound)
@@ -160,21 +170,22 @@ class Sampler:
             self._cpus = free
             ranks.move_to(free)
 
-    def _see(self, environ: Mapping[str, str]) -> None:
+    def _see(self, environ: Mapping[str, str]) -> list[str]:
         """What a rank with this environment can see belongs to the application, whatever others can see."""
-        lacking = {name: ids for name, ids in self._outside.items() if ids}
-        specs = {name: self._order["backends"][name] for name in lacking}
+        specs = {name: spec for name, spec in self._order["backends"].items() if name in ranks.OF_A_VIEW}
         found = discovery.find_all(specs, self._context_for(environ))
         known = {sensor.id for sweeper in self._sweepers.values() for sensor in sweeper.sensors}
         for name, sensors in found.sensors.items():
             seen = [sensor for sensor in sensors if not sensor.outside]
-            if inside := lacking[name].intersection(sensor.id for sensor in seen):
-                lacking[name] -= inside
+            if inside := self._outside.get(name, set()).intersection(sensor.id for sensor in seen):
+                self._outside[name] -= inside
                 self._part.write_json(NOTE, {"inside": sorted(inside)})
                 new = tuple(sensor for sensor in seen if sensor.id not in known)
                 first = self._next_stream
                 self._open_all({name: (found.backends[name], new)})
                 self._begin([sweeper for stream, sweeper in self._sweepers.items() if stream >= first])
+        visible = (s for sensors in found.sensors.values() for s in sensors if s.domain == "gpu" and not s.outside)
+        return [sensor.identity for sensor in visible]
 
     def end_alone(self) -> None:
         """Nobody is left: complete the part."""

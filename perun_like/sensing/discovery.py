@@ -102,7 +102,35 @@ def _entries(text: str, group: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), spec.strip()
 
 
-def chosen_specs(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+class InstalledSpecs(Mapping[str, str]):
+    """The installed backends, looked up when they are first asked for.
+
+    That opens a file for each installed package. Of a job's ranks most never ask, and all share a file system.
+
+    Args:
+        paths: As of :func:`backend_specs`.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._specs: dict[str, str] | None = None
+
+    def _known(self) -> dict[str, str]:
+        if self._specs is None:
+            self._specs = backend_specs(self._paths)
+        return self._specs
+
+    def __getitem__(self, name: str) -> str:
+        return self._known()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(self._known())
+
+
+def chosen_specs(paths: Sequence[str], names: Sequence[str]) -> Mapping[str, str]:
     """The installed backends to use: those named, or all but the alternatives if none is named.
 
     Where an alternative and another backend read one thing, the other one comes first and is the one that counts.
@@ -114,11 +142,11 @@ def chosen_specs(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: a name that no installed package registers.
     """
+    if not names:
+        return InstalledSpecs(paths)
     specs = backend_specs(paths)
-    if names:
-        alternatives = backend_specs(paths, ALTERNATIVES)
-        specs |= {name: spec for name, spec in alternatives.items() if name not in specs}
-    return select(specs, names)
+    alternatives = backend_specs(paths, ALTERNATIVES)
+    return select(specs | {name: spec for name, spec in alternatives.items() if name not in specs}, names)
 
 
 def select(specs: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -66,7 +66,8 @@ def _parts(paths: Sequence[str]) -> list[Part]:
 
 def _recording(parts: Sequence[Part], cut: str | None) -> Recording:
     first, run = parts[0], parts[0].run
-    processes = tuple(process for part in parts for process in part.processes())
+    gpus = {rank: seen for part in parts for rank, seen in part.gpus().items()}
+    processes = tuple(replace(each, gpus=gpus.get(each.rank)) for part in parts for each in part.processes())
     window_ns = _window(processes, first)
     return Recording(
         name=run["name"],

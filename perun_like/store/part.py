@@ -97,6 +97,10 @@ class Part:
         told = [note["process"] for note in self._notes if "process" in note]
         return {(facts["rank"], facts["pid"]): facts for facts in told}
 
+    def gpus(self) -> dict[int, tuple[str, ...]]:
+        """Identities of the GPUs that ranks could see, as far as its sampler has looked."""
+        return {note["gpus_of_rank"]: tuple(note["gpus"]) for note in self._notes if "gpus_of_rank" in note}
+
     def functions(self) -> list[tuple[str, str]]:
         """Names and places of functions that were measured in place."""
         return [(note["function"], note["place"]) for note in self._notes if "function" in note]
@@ -152,6 +156,7 @@ class Part:
             t1_ns=np.ascontiguousarray(table[1]),
             raw=np.ascontiguousarray(table[first:]),
             valid=np.array(masks, bool).reshape(len(sensors), -1),
+            rank=int(self._header.get("rank", 0)),
         )
 
     def _sensor(self, facts: dict[str, Any]) -> Sensor:

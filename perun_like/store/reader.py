@@ -74,12 +74,14 @@ class StreamFile:
     Attributes:
         sensors: One a column.
         sweeps: The number of rows.
+        rank: The rank whose sampler read them.
     """
 
     def __init__(self, path: str, file: h5py.File, facts: Mapping[str, Any]) -> None:
         self._path, self._file, self._group = path, file, str(facts["group"])
         self.backend = str(facts["backend"])
         self.period_ns = int(facts["period_ns"])
+        self.rank = int(facts.get("rank", 0))
         self.sweeps = int(facts["sweeps"])
         self._columns = [str(entry["column"]) for entry in facts["sensors"]]
         self._valid = [entry["valid"] for entry in facts["sensors"]]
@@ -107,7 +109,7 @@ class StreamFile:
             mask = np.ones((len(self.sensors), length), np.bool_)
             for flags, values in zip(mask, valid, strict=True):
                 flags[:] = True if values is None else next(values) != 0
-            yield Stream(self.backend, self.period_ns, self.sensors, t0_ns, t0_ns + read_ns, raw, mask)
+            yield Stream(self.backend, self.period_ns, self.sensors, t0_ns, t0_ns + read_ns, raw, mask, self.rank)
 
     def _valid_pieces(self, name: str | None, rows: int) -> Iterator[Int64s] | None:
         return None if name is None else pieces(self._file, f"{self._group}/{name}", self.sweeps, rows)
@@ -241,4 +243,4 @@ def _process(facts: Mapping[str, Any]) -> Process:
     process = Process(**{name: facts[name] for name in Process.__dataclass_fields__ if name in facts})
     if type(process.round) is not int or process.round < 0:
         raise ValueError(f"it has a process of round {process.round!r}")
-    return process
+    return process if process.gpus is None else replace(process, gpus=tuple(map(str, process.gpus)))

@@ -129,6 +129,7 @@ def _stream(group: str, stream: Stream, jobs: list[_Job]) -> dict[str, Any]:
         "group": group,
         "backend": stream.backend,
         "period_ns": stream.period_ns,
+        "rank": stream.rank,
         "sweeps": len(stream.t0_ns),
         "sensors": [_sensor(group, stream, row, names, jobs) for row in range(len(stream.sensors))],
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from conftest import PERUN
 from nvml_stub import StubGpu, configure
 
-from mpi.conftest import MpiRun
+from mpi.conftest import KINDS, MpiRun
 from mpi.jobs import Result, assert_nothing_left, only_result
 from perun_like.model.node import DataNode, NodeType
 
@@ -21,15 +23,29 @@ OTHER = StubGpu("GPU-cccc3333", low_w=20, high_w=50, period_s=0.011, tick_s=0.02
 SECONDS = "1.2"  # the sampler looks once a second at what ranks can see
 
 
-def per_rank(tmp_path: Path, *variables: dict[str, str]) -> list[str]:
-    """The beginning of a command that gives each rank variables of its own."""
+JOB = ("profile", "--name", "job", "sleep", SECONDS)
+
+
+def per_rank(tmp_path: Path, *variables: dict[str, str], command: Sequence[str] = JOB) -> list[str]:
+    """A command of ours that gives each rank variables of its own."""
     lines = [
         f"{at}) export {' '.join(f'{k}={shlex.quote(v)}' for k, v in one.items())};;"
         for at, one in enumerate(variables)
     ]
     script = tmp_path / "per_rank.sh"
     script.write_text("\n".join(["case ${PMI_RANK:-$OMPI_COMM_WORLD_RANK} in", *lines, "esac", 'exec "$@"']))
-    return ["sh", str(script), PERUN, "profile", "--name", "job", "sleep", SECONDS]
+    return ["sh", str(script), PERUN, *command]
+
+
+def isolated(tmp_path: Path, library: dict[str, str], *gpus: StubGpu) -> list[dict[str, str]]:
+    """Variables of ranks that see one GPU each, of index 0, as behind device cgroups."""
+    views = []
+    for number, gpu in enumerate(gpus):
+        driver = tmp_path / f"driver-of-{gpu.uuid}"
+        if not driver.exists():
+            driver.symlink_to(library["LD_LIBRARY_PATH"])
+        views.append({"LD_LIBRARY_PATH": str(driver), **configure(tmp_path / f"gpu{number}", [gpu])})
+    return views
 
 
 def energies(result: Result) -> dict[str, DataNode]:
@@ -54,18 +70,24 @@ def check(result: Result, *gpus: StubGpu) -> None:
     assert result.metric("gpu_memory_peak_b").value == sum(gpu.memory_b for gpu in gpus)
 
 
+def seen_by_rank(result: Result) -> list[set[str]]:
+    """UUIDs of the GPUs that each rank can see, as stored."""
+    return [set(rank.metadata["gpus"]) for rank in result.run.ranks]
+
+
+def named(gpus: Sequence[StubGpu], listed: str | None) -> set[str]:
+    """What CUDA_VISIBLE_DEVICES says, of GPUs that are alike."""
+    chosen = [str(number) for number in range(len(gpus))] if listed is None else listed.split(",")
+    return {gpu.uuid for number, gpu in enumerate(gpus) for name in chosen if name in (str(number), gpu.uuid[:8])}
+
+
 @pytest.mark.parametrize(("kind", "n"), [("mpich", 2), ("openmpi", 4)])
 def test_gpus_that_only_some_ranks_can_open(
     mpirun: MpiRun, tmp_path: Path, nvml_library: dict[str, str], kind: str, n: int
 ) -> None:
     """Both halves of the ranks see one GPU, of index 0, as behind device cgroups."""
-    views = []
-    for number, gpu in enumerate((FAST, SLOW)):
-        (tmp_path / f"driver{number}").symlink_to(nvml_library["LD_LIBRARY_PATH"])
-        views.append(
-            {"LD_LIBRARY_PATH": str(tmp_path / f"driver{number}"), **configure(tmp_path / f"gpu{number}", [gpu])}
-        )
-    done = mpirun(kind, n, *per_rank(tmp_path, *(views[rank * 2 // n] for rank in range(n))))
+    gpus = [(FAST, SLOW)[rank * 2 // n] for rank in range(n)]
+    done = mpirun(kind, n, *per_rank(tmp_path, *isolated(tmp_path, nvml_library, *gpus)))
     assert done.returncode == 0, done.stderr
     result = only_result(tmp_path)
     assert result.ranks == list(range(n))
@@ -73,6 +95,9 @@ def test_gpus_that_only_some_ranks_can_open(
     backends = [stream.backend for host in result.recording.hosts for stream in host.streams]
     assert backends.count("nvml") == 2
     assert all(backends.count(name) == 1 for name in set(backends) - {"nvml"})
+    assert seen_by_rank(result) == [{gpu.uuid} for gpu in gpus]
+    readers = {uuid: node.metadata["read_by_rank"] for uuid, node in energies(result).items()}
+    assert readers[FAST.uuid] < n // 2 <= readers[SLOW.uuid]
     assert_nothing_left(tmp_path)
 
 
@@ -104,4 +129,30 @@ def test_gpus_that_ranks_are_told_to_use(
     else:
         check(result, FAST, SLOW)
     assert set(energies(result)) == {gpu.uuid for gpu in gpus}  # the others are shown, and not added
+    assert seen_by_rank(result) == [named(gpus, listed) for listed in visible]
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_reads_and_sees_what_can_be_asked(
+    mpirun: MpiRun, tmp_path: Path, nvml_library: dict[str, str], kind: str
+) -> None:
+    """Ranks 0 and 1 see one GPU, rank 2 another one, both of index 0. Nothing is left of the asking."""
+    views = isolated(tmp_path, nvml_library, FAST, FAST, SLOW)
+    asking = per_rank(tmp_path, *views, command=["sensors", "--by-rank"])
+    before = set(tmp_path.iterdir())
+    done = mpirun(kind, 3, *asking, "--json")
+    assert done.returncode == 0, done.stderr
+    (host,) = json.loads(done.stdout)["hosts"]
+    seen = {rank["rank"]: [gpu["identity"] for gpu in rank["gpus"]] for rank in host["ranks"]}
+    assert seen == {0: [FAST.uuid], 1: [FAST.uuid], 2: [SLOW.uuid]}
+    reads = [sensor for rank in host["ranks"] for sensor in rank["reads"]]
+    assert len(reads) == len(set(reads))
+    assert any(sensor.startswith("nvml:") for sensor in host["ranks"][2]["reads"])
+    told = mpirun(kind, 3, *asking)
+    assert [line.split()[:3] for line in told.stdout.splitlines() if line.endswith(")")] == [
+        ["0,", "1", "nvml:gpu0"],
+        ["2", "nvml:gpu0", f"({SLOW.uuid})"],
+    ]
+    assert set(tmp_path.iterdir()) == before
     assert_nothing_left(tmp_path)
