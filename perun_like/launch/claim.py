@@ -82,7 +82,7 @@ class Claim:
         """A descriptor for ``poll``: it hangs up (POLLHUP) when the holder has gone; None if nobody holds the claim."""
         with contextlib.suppress(FileNotFoundError):
             reader = os.open(self._alarm, os.O_RDONLY | os.O_NONBLOCK)
-            lock = os.open(self._path, os.O_RDONLY)
+            lock = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
             free = _locked(lock, fcntl.LOCK_SH)
             os.close(lock)
             if not free:
@@ -137,7 +137,7 @@ class Roll:
         found: dict[int, str] = {}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._directory):
-                fd = os.open(os.path.join(self._directory, name), os.O_RDONLY)
+                fd = os.open(os.path.join(self._directory, name), os.O_RDONLY | os.O_NONBLOCK)
                 if not _locked(fd, fcntl.LOCK_SH):
                     with open(fd, encoding="utf-8", closefd=False) as file:
                         found[int(name)] = file.read()

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
-from perun_like.errors import PerunError
+from perun_like.errors import FileError, PerunError
 from perun_like.launch.claim import Claim, Roll, all_gone
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import close_run, set_aside
@@ -127,7 +127,7 @@ class Leaving:
         """Do what samplers of this host would have done that were killed."""
         if not os.path.isdir(self._run):
             return
-        with suppress(OSError):  # another rank is doing it, or has done it
+        with suppress(OSError, FileError):  # another rank is doing it, or has done it; or the part is damaged
             close_run(self._run, lambda: False)
             aside = set_aside(self._run)
             for directory in sampler_directories(aside):

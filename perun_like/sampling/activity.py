@@ -10,6 +10,7 @@ import os
 import struct
 import time
 
+from perun_like.sampling.distrust import open_plain
 from perun_like.sampling.marks import ROUND_WORDS
 
 REST_AFTER_S = 10.0  # without a call; the process says when there is one again
@@ -41,7 +42,7 @@ class Activity:
         return 0.0 if self._open else (now_ns - self._last_ns) / 1e9
 
     def _follow(self, name: str) -> None:
-        with open(os.path.join(self._directory, name), "rb") as file:
+        with open_plain(os.path.join(self._directory, name)) as file:
             for place in [place for owner, place in self._open if owner == name]:
                 file.seek(place)
                 if self._ended(file.read(_ROW.size)):

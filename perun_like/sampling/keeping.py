@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from perun_like.sampling import marks, spool
+from perun_like.errors import FileError
+from perun_like.sampling import spool
+from perun_like.sampling.collecting import collect
 from perun_like.sampling.host import clocks
 from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
@@ -18,7 +19,7 @@ KILLED = "the sampling process was killed"
 def keep_marks(part: Part, directory: str) -> None:
     """What the processes of each rank have marked."""
     for rank in ranks_in(directory):
-        for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(directory, str(rank)), rank)):
+        for number, (facts, calls, rounds) in enumerate(collect(os.path.join(directory, str(rank)), rank)):
             part.write_json(NOTE, {"marks": facts, "number": number})
             part.write(MARKS, calls, stream=rank, sequence=number)
             part.write(ROUNDS, rounds, stream=rank, sequence=number)
@@ -67,20 +68,28 @@ class Notes:
         return any("process" in note for note in self._kept.values())
 
 
-def tails_left(frames: list[Frame], local: str) -> list[Frame]:
+def tails_left(frames: list[Frame], local: str, gone: set[int] | None = None) -> list[Frame]:
     """Rows that a killed sampler had not moved to its part yet, if this is its host.
 
     Args:
         frames: Of its part.
         local: Its directory on its host.
+        gone: The numbers of streams whose newest rows are damaged, or have been deleted, are added to it.
     """
-    moved = {frame.stream: frame.sequence for frame in frames if frame.kind == ROWS}
+    moved: dict[int, int] = {}
+    for frame in frames:
+        if frame.kind == ROWS:
+            moved[frame.stream] = max(frame.sequence, moved.get(frame.stream, 0))
     found: list[Frame] = []
-    for stream in [frame.stream for frame in frames if frame.kind == STREAM]:
-        with contextlib.suppress(OSError):  # another host, or rebooted since
-            for sequence, rows in spool.tail_segments(os.path.join(local, f"tail-{stream}")):
-                if sequence > moved.get(stream, 0):
-                    found.append(Frame(ROWS, stream, sequence, rows))
+    for stream in dict.fromkeys(frame.stream for frame in frames if frame.kind == STREAM):
+        try:
+            segments = spool.tail_segments(os.path.join(local, f"tail-{stream}"))
+        except (OSError, FileError):
+            segments = []
+            if gone is not None:
+                gone.add(stream)
+        newer = [(sequence, rows) for sequence, rows in segments if sequence > moved.get(stream, 0)]
+        found += [Frame(ROWS, stream, sequence, rows) for sequence, rows in newer]
     return found
 
 
@@ -94,6 +103,7 @@ def complete(path: str, local: str, run: str | None) -> None:
 
     Raises:
         OSError: it can't be written.
+        FileError: it isn't a part.
     """
     frames = list(spool.frames(path))
     if not frames or frames[0].kind != HEADER or frames[-1].kind == FOOTER:

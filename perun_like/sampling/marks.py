@@ -27,7 +27,7 @@ import os
 from _thread import allocate_lock, get_ident
 from itertools import count
 from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 ROW_WORDS = 4
 ROUND_WORDS = 8
@@ -36,7 +36,7 @@ RUN_VARIABLE = "PERUN_RUN"
 FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
 MAX_FILES = 64  # a million calls; then calls are only counted
 
-_WORD_BYTES = 8
+WORD_BYTES = 8
 
 
 class MarksFile:
@@ -52,7 +52,7 @@ class MarksFile:
     """
 
     def __init__(self, path: str, row_words: int, number: int) -> None:
-        size = FILE_ROWS * row_words * _WORD_BYTES
+        size = FILE_ROWS * row_words * WORD_BYTES
         fd = os.open(f"{path}-{number}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
@@ -208,74 +208,3 @@ class Marks:
             self._append(self._lost)
         for name, calls in self._lost_rounds.items():
             self._append([name, calls])
-
-
-class Collected(NamedTuple):
-    """What one process has marked.
-
-    Attributes:
-        facts: ``pid``, ``rank``, ``names``, ``lost``, ``lost_rounds``.
-        calls: Rows of calls of regions.
-        rounds: Rows of rounds.
-    """
-
-    facts: dict[str, Any]
-    calls: bytes
-    rounds: bytes
-
-
-def collect(directory: str, rank: int) -> list[Collected]:
-    """Everything that was marked in a rank's directory, by process."""
-    found: list[Collected] = []
-    for id_ in sorted(name[6:] for name in os.listdir(directory) if name.startswith("names-")):
-        pid = id_.partition("-")[0]
-        if pid.isdigit():
-            facts = {"pid": int(pid), "rank": rank, **_names(directory, id_)}
-            calls = _rows(directory, f"marks-{id_}", ROW_WORDS)
-            found.append(Collected(facts, calls, _rows(directory, f"rounds-{id_}", ROUND_WORDS)))
-    return found
-
-
-def _names(directory: str, id_: str) -> dict[str, Any]:
-    entries = _entries(directory, id_)
-    lost: dict[str, int] = {}
-    lost_rounds: dict[str, int] = {}
-    for entry in entries:
-        if isinstance(entry, dict):
-            lost.update(entry)
-        elif isinstance(entry, list) and len(entry) == 2:
-            lost_rounds[str(entry[0])] = int(entry[1])
-    names = [entry if isinstance(entry, str) else "" for entry in entries]
-    return {"names": names, "lost": lost, "lost_rounds": lost_rounds}
-
-
-def _entries(directory: str, id_: str) -> list[Any]:
-    try:
-        with open(os.path.join(directory, f"names-{id_}"), "rb") as file:
-            # A line without its newline was torn by a kill.
-            return [_entry(line) for line in file if line.endswith(b"\n")]
-    except FileNotFoundError:
-        return []
-
-
-def _entry(line: bytes) -> Any:
-    """What a line says; nothing if there was no room for all of it: it keeps its number, and costs no other line."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return ""
-    return found if isinstance(found, (str, dict, list)) else ""
-
-
-def _rows(directory: str, stem: str, row_words: int) -> bytes:
-    rows = bytearray()
-    for number in range(MAX_FILES):
-        try:
-            with open(os.path.join(directory, f"{stem}-{number}"), "rb") as file:
-                used = file.read().rstrip(b"\0")
-        except FileNotFoundError:
-            break
-        if number and rows:  # rows are known by their number: a file before that isn't full would shift them
-            rows += bytes(number * FILE_ROWS * row_words * _WORD_BYTES - len(rows))
-        rows += used + bytes(-len(used) % (row_words * _WORD_BYTES))
-    return bytes(rows)

@@ -14,7 +14,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from perun_like.sampling.distrust import is_number, parse_object, read_plain
+
 _NOTE, _READY, _HIDES = "note", "ready", "hides"
+_MOST_NOTE_BYTES = 1 << 24
 # Backends whose devices a job system may let one rank see and hide from another on the same host.
 OF_A_VIEW = ("nvml",)
 VISIBILITY = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES")
@@ -36,15 +39,34 @@ def read_notes(run: str) -> dict[int, dict[str, Any]]:
     """What each rank has noted, in the order of ranks."""
     notes: dict[int, dict[str, Any]] = {}
     for rank in ranks_in(run):
-        with contextlib.suppress(OSError, ValueError), open(os.path.join(run, str(rank), _NOTE)) as file:
-            notes[rank] = json.load(file)
+        with contextlib.suppress(OSError, ValueError):  # none yet, or what the application has made of it
+            notes[rank] = _plausible(parse_object(read_plain(os.path.join(run, str(rank), _NOTE), _MOST_NOTE_BYTES)))
     return notes
+
+
+def _plausible(note: dict[str, Any]) -> dict[str, Any]:
+    """A note without what can't have been noted: the sampler goes by it."""
+    types: dict[str, type] = {
+        "process": dict,
+        "run": dict,
+        "environ": dict,
+        "functions": dict,
+        "cpus": list,
+        "view": str,
+    }
+    known: dict[str, Any] = {key: value for key, value in note.items() if isinstance(value, types.get(key, object))}
+    numbers = known.get("process", {})
+    if not all(type(numbers.get(key)) is int for key in ("rank", "pid", "start_ns")):
+        known.pop("process", None)
+    if not all(type(cpu) is int for cpu in known.get("cpus", ())):
+        del known["cpus"]
+    return known
 
 
 def ranks_in(run: str) -> list[int]:
     """Ranks that have come to this host, whether they are still here or not; none if there is no such directory."""
     with contextlib.suppress(OSError):
-        return sorted(int(name) for name in os.listdir(run) if name.isdigit())
+        return sorted(int(name) for name in os.listdir(run) if is_number(name))
     return []
 
 
@@ -68,8 +90,8 @@ def is_ready(directory: str) -> bool:
 
 def hides_devices(directory: str) -> bool:
     """Whether the host's sampler has said that there are devices that may be hidden from some ranks."""
-    with contextlib.suppress(OSError), open(os.path.join(directory, _READY)) as file:
-        return file.read() == _HIDES
+    with contextlib.suppress(OSError):
+        return read_plain(os.path.join(directory, _READY), len(_HIDES)) == _HIDES.encode()
     return False
 
 

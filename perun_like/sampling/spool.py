@@ -28,6 +28,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from perun_like.errors import FileError
+from perun_like.sampling.distrust import open_plain, parse_object
 
 HEADER, STREAM, ROWS, MARKS, NOTE, FOOTER, ROUNDS = range(1, 8)
 MASK_BITS = 63  # sensors whose validity fits in one signed word
@@ -38,6 +39,10 @@ _TAIL_MAGIC = 0x314C49415450  # "PTAIL1" read as a little-endian word
 _MAGIC, _SEQUENCE, _USED, _HEAD = range(4)
 _WORD_BYTES = 8
 _LONGEST_FOOTER = 1 << 18
+_LARGEST_FRAME = 1 << 30
+_MOST_HOLES = 1 << 28  # what isn't there costs no disk, but time to search and memory to hold
+_PIECE = 1 << 20
+_MOST_READINGS = 4  # of each byte: damage costs one more, a file made to keep us busy thousands
 
 
 class Frame(NamedTuple):
@@ -151,19 +156,21 @@ def tail_segments(path: str) -> list[tuple[int, bytes]]:
     """Sequence number and rows of each segment of a tail left behind, oldest first.
 
     Raises:
+        OSError: there is no such file, or it is a link, a pipe or the like.
         FileError: the file isn't a tail.
     """
-    with open(path, "rb") as file:
-        content = file.read()
-    half = len(content) // 2
-    segments: list[tuple[int, bytes]] = []
-    for base in (0, half):
-        magic, sequence, used = struct.unpack_from("<3q", content, base) if half else (0, 0, 0)
-        if magic not in (_TAIL_MAGIC, 0) or not 0 <= used * _WORD_BYTES <= half:
-            raise FileError(f"{path} is damaged, or was not written by a perun_like sampler")
-        if used > _HEAD:
-            segments.append((sequence, content[base + _HEAD * _WORD_BYTES : base + used * _WORD_BYTES]))
-    return sorted(segments)
+    with open_plain(path) as file:
+        half = os.fstat(file.fileno()).st_size // 2
+        segments = [_segment(file.fileno(), base, half, path) for base in (0, half)] if half else []
+    return sorted((sequence, rows) for sequence, rows in segments if rows)
+
+
+def _segment(fd: int, base: int, size: int, path: str) -> tuple[int, bytes]:
+    head = os.pread(fd, _HEAD * _WORD_BYTES, base)
+    magic, sequence, used = struct.unpack("<3q", head) if len(head) == _HEAD * _WORD_BYTES else (-1, 0, 0)
+    if magic not in (_TAIL_MAGIC, 0) or not 0 <= used * _WORD_BYTES <= min(size, _LARGEST_FRAME):
+        raise FileError(f"{path} is damaged, or was not written by a perun_like sampler")
+    return sequence, os.pread(fd, max(used - _HEAD, 0) * _WORD_BYTES, base + _HEAD * _WORD_BYTES)
 
 
 class Part:
@@ -218,44 +225,93 @@ class Part:
 def frames(path: str) -> Iterator[Frame]:
     """The good frames of a part file.
 
-    A sampler that was killed leaves a torn last frame, and a disk may damage any: those are passed over.
+    A sampler that was killed leaves a torn last frame, and a disk may damage any: those are passed over. It is read,
+    not mapped: whoever truncates the file meanwhile must not end us by a SIGBUS.
+
+    Raises:
+        OSError: it can't be read, or is a link, a pipe or the like.
+        FileError: it isn't a part, or has more damage than chance can do.
     """
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            at = content.find(_FRAME_MAGIC)
-            while at >= 0:
-                frame = _frame_at(content, at)
-                if frame is not None:
-                    yield frame
-                end = at + 1 if frame is None else at + _FRAME.size + len(frame.payload)
-                at = content.find(_FRAME_MAGIC, end)
+    with open_plain(path) as file:
+        fd, status = file.fileno(), os.fstat(file.fileno())
+        size, there_b = status.st_size, 512 * status.st_blocks
+        if size > _MOST_HOLES + 100 * there_b:  # file systems compress, but not that much
+            raise FileError(
+                f"{path} is no part, or is damaged: of the {size:,} bytes that it says, {there_b:,} are there"
+            )
+        at, left_b = _find_magic(fd, 0, size), _MOST_READINGS * size
+        while at >= 0:
+            frame, read_b = _frame_at(fd, at, size)
+            if frame is not None:
+                yield frame
+            elif (left_b := left_b - read_b) < 0:
+                raise FileError(f"{path} is damaged from its byte {at} on; what is before that can be read")
+            at = _find_magic(fd, at + (1 if frame is None else read_b), size)
 
 
 def footer(path: str) -> dict[str, Any] | None:
     """What a part's last frame says; None while the part isn't complete, or if it isn't one."""
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_FOOTER))
-            end = file.read()
-    except OSError:
-        return None
-    at = end.rfind(_FRAME_MAGIC)
-    frame = _frame_at(end, at) if at >= 0 else None
-    if frame is None or frame.kind != FOOTER:
-        return None
-    content: dict[str, Any] = json.loads(frame.payload)
+        with open_plain(path) as file:
+            fd, size = file.fileno(), os.fstat(file.fileno()).st_size
+            start = max(0, size - _LONGEST_FOOTER)
+            end = os.pread(fd, _LONGEST_FOOTER, start)
+            at = len(end)
+            while (at := end.rfind(_FRAME_MAGIC, 0, at)) >= 0:
+                if _ends_with(end, at) and (frame := _frame_at(fd, start + at, size)[0]) is not None:
+                    return _footer_of(frame) if frame.kind == FOOTER else None
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def json_of(frame: Frame) -> dict[str, Any]:
+    """The JSON object in a frame.
+
+    Raises:
+        ValueError: there is none, or one that nobody can have meant.
+    """
+    return parse_object(frame.payload)
+
+
+def _footer_of(frame: Frame) -> dict[str, Any]:
+    content = json_of(frame)
+    ranks = content.get("ranks", [])
+    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
+        raise ValueError("its ranks are none")
     return content
 
 
-def _frame_at(content: mmap.mmap | bytes, at: int) -> Frame | None:
-    """The frame at a place; None if what is there is torn, damaged or no frame."""
-    if at + _FRAME.size > len(content):
-        return None
-    magic, kind, stream, crc, sequence, length = _FRAME.unpack_from(content, at)
-    if at + _FRAME.size + length > len(content):
-        return None
-    payload = content[at + _FRAME.size : at + _FRAME.size + length]
-    head = _FRAME.pack(magic, kind, stream, 0, sequence, length)
-    return Frame(kind, stream, sequence, payload) if zlib.crc32(payload, zlib.crc32(head)) == crc else None
+def _ends_with(end: bytes, at: int) -> bool:
+    """Whether a frame at a place would end where everything does."""
+    head = end[at : at + _FRAME.size]
+    return len(head) == _FRAME.size and _FRAME.unpack(head)[5] == len(end) - at - _FRAME.size
+
+
+def _find_magic(fd: int, at: int, size: int) -> int:
+    """Where the next frame may begin; -1 if none does."""
+    while at < size:
+        piece = os.pread(fd, len(_FRAME_MAGIC), at)  # right there, most often
+        if piece != _FRAME_MAGIC:
+            piece = os.pread(fd, _PIECE, at)
+        found = piece.find(_FRAME_MAGIC)
+        if found >= 0:
+            return at + found
+        if len(piece) < len(_FRAME_MAGIC):
+            break
+        at += len(piece) - len(_FRAME_MAGIC) + 1
+    return -1
+
+
+def _frame_at(fd: int, at: int, size: int) -> tuple[Frame | None, int]:
+    """The frame at a place, None if what is there is torn, damaged or no frame; and how many bytes were looked at."""
+    head = os.pread(fd, _FRAME.size, at)
+    if len(head) < _FRAME.size:
+        return None, len(head)
+    magic, kind, stream, crc, sequence, length = _FRAME.unpack(head)
+    if length > min(size - at - _FRAME.size, _LARGEST_FRAME):
+        return None, _FRAME.size
+    payload = os.pread(fd, length, at + _FRAME.size)
+    found = zlib.crc32(payload, zlib.crc32(_FRAME.pack(magic, kind, stream, 0, sequence, length)))
+    good = found == crc and len(payload) == length
+    return Frame(kind, stream, sequence, payload) if good else None, _FRAME.size + len(payload)

@@ -14,6 +14,7 @@ import numpy as np
 from perun_like.errors import FileError
 from perun_like.model.recording import HostRecording, Int64s, Process, RegionCalls, Rounds, Stream
 from perun_like.sampling import marks, spool
+from perun_like.sampling.collecting import collect
 from perun_like.sampling.keeping import frames_of_note, run_of_note, tails_left
 from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.ranks import ranks_in, read_notes
@@ -202,7 +203,7 @@ class Part:
                 self._notes.append(run_of_note(rank, note))
         with contextlib.suppress(OSError):
             for rank in ranks_in(local):
-                for number, (facts, calls, rounds) in enumerate(marks.collect(os.path.join(local, str(rank)), rank)):
+                for number, (facts, calls, rounds) in enumerate(collect(os.path.join(local, str(rank)), rank)):
                     self._notes.append({"marks": facts, "number": number})
                     self._frames.append(Frame(spool.MARKS, rank, number, calls))
                     self._frames.append(Frame(spool.ROUNDS, rank, number, rounds))

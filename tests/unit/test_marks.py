@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from perun_like.sampling import marks
+from perun_like.sampling.collecting import collect
 from perun_like.sampling.marks import Marks
 
 
@@ -23,7 +24,7 @@ def test_a_name_that_found_no_room_costs_no_other_name(tmp_path: Path, monkeypat
         full.setattr(os, "write", write_little)
         assert written.begin("no room") is None
     assert written.begin("after") is not None
-    [(facts, rows, _)] = marks.collect(str(tmp_path), 0)
+    [(facts, rows, _)] = collect(str(tmp_path), 0)
     regions = memoryview(rows).cast("q")[:: marks.ROW_WORDS]
     assert [facts["names"][number >> 1] for number in regions] == ["before", "after"]
 
@@ -33,6 +34,6 @@ def test_damaged_names_cost_only_themselves(tmp_path: Path) -> None:
     (names,) = tmp_path.glob("names-*")
     with names.open("ab") as file:
         file.write(b'"torn\n17\n{"lost": 3}\n')
-    [(facts, *_)] = marks.collect(str(tmp_path), 0)
+    [(facts, *_)] = collect(str(tmp_path), 0)
     assert facts["names"] == ["good", "", "", ""]
     assert facts["lost"] == {"lost": 3}
