@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from perun_like.errors import FileError
@@ -14,6 +14,7 @@ from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
 
 KILLED = "the sampling process was killed"
+_STEP_NS = 50_000_000  # two clocks can't be read at one instant, and real time is always trimmed a little
 
 
 def keep_marks(part: Part, directory: str) -> None:
@@ -68,6 +69,37 @@ class Notes:
         return any("process" in note for note in self._kept.values())
 
 
+class Clocks:
+    """Keeps what the host's clocks show each time that one of them has left the others behind.
+
+    Real time may be set, and CLOCK_MONOTONIC stands still while the machine is suspended. Whoever kills the sampler
+    later can't take that back.
+
+    Args:
+        part: Where it is kept.
+        read: Reads the clocks.
+
+    Attributes:
+        begin: What they showed at the beginning.
+    """
+
+    def __init__(self, part: Part, read: Callable[[], dict[str, int]] = clocks) -> None:
+        self._part, self._read = part, read
+        self.begin = self._kept = read()
+
+    def keep(self) -> None:
+        """Keep what they show now, if it isn't what was to be expected."""
+        now = self._read()
+        passed_ns = [now[name] - then_ns for name, then_ns in self._kept.items()]
+        if max(passed_ns) - min(passed_ns) > _STEP_NS:
+            self._part.write_json(NOTE, {"clocks": now})
+            self._kept = now
+
+    def end(self) -> dict[str, int]:
+        """What they show at the end."""
+        return self._read()
+
+
 def tails_left(frames: list[Frame], local: str, gone: set[int] | None = None) -> list[Frame]:
     """Rows that a killed sampler had not moved to its part yet, if this is its host.
 
@@ -117,6 +149,7 @@ def complete(path: str, local: str, run: str | None) -> None:
         notes = Notes(part, run)
         notes.keep()
         ranks = notes.ranks
-    part.write_json(FOOTER, {"stats": {}, "clocks": clocks(), "cut": KILLED, "ranks": ranks})
+    # What the clocks show now says nothing of the time until the sampler was killed.
+    part.write_json(FOOTER, {"stats": {}, "clocks": None, "cut": KILLED, "ranks": ranks})
     part.sync()
     part.close()

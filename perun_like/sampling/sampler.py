@@ -19,7 +19,7 @@ from perun_like.launch.turns import set_aside
 from perun_like.sampling import ranks
 from perun_like.sampling.activity import REST_AFTER_S, Activity
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
-from perun_like.sampling.keeping import Notes, keep_marks
+from perun_like.sampling.keeping import Clocks, Notes, keep_marks
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.protocol import Message
 from perun_like.sampling.spool import FOOTER, HEADER, NOTE, STREAM, Part, Tail
@@ -44,17 +44,22 @@ LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is
 class Sampler:
     """Everything the sampling process holds, and what each message does to it.
 
+    Args:
+        order: The message that says what to read and where to write.
+        read_clocks: Reads the host's clocks.
+
     Attributes:
         company: The ranks it works for, where they are several.
         started: Whether it reads.
     """
 
-    def __init__(self, order: Message) -> None:
+    def __init__(self, order: Message, read_clocks: Callable[[], dict[str, int]] = clocks) -> None:
         self._order = order
         sys.path += [path for path in order.get("paths", ()) if path not in sys.path]
         self._local: str = order["local"]
         self._context = self._context_for(os.environ)
         self._part = Part(order["part"])
+        self._clocks = Clocks(self._part, read_clocks)
         self._missing: list[Missing] = []
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
         self._next_stream = 0
@@ -73,7 +78,7 @@ class Sampler:
         self._marks: str | None = order.get("marks", self._local)
         self._notes = Notes(self._part, self.company.run) if self.company is not None and self._marks else None
         header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
-        header |= {"host": host_facts(), "clocks": clocks()}
+        header |= {"host": host_facts(), "clocks": self._clocks.begin}
         self._part.write_json(HEADER, header)
 
     def _context_for(self, environ: Mapping[str, str]) -> Context:
@@ -230,6 +235,7 @@ class Sampler:
             self._part.move(stream, sweeper.tail)
         if self._notes is not None:
             self._notes.keep()
+        self._clocks.keep()
 
     def fsync(self) -> None:
         """Wait until the run's directory has everything."""
@@ -242,7 +248,7 @@ class Sampler:
             keep_marks(self._part, self._marks)
         stats = self._stats()
         noted = [] if self._notes is None else self._notes.ranks
-        self._part.write_json(FOOTER, {"stats": stats, "clocks": clocks(), "cut": cut, "ranks": noted})
+        self._part.write_json(FOOTER, {"stats": stats, "clocks": self._clocks.end(), "cut": cut, "ranks": noted})
         if self.company is not None:
             self.fsync()  # another host reads it, and job systems may end us at any moment
         self._part.close()

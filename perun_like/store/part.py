@@ -119,7 +119,7 @@ class Part:
         for backend, reason in footer["stats"].get("failures", {}).items():
             missing.append(Missing(backend, "samples from some moment on", reason))
         return HostRecording(
-            host={**self._header["host"], "clocks": [self.clocks, footer.get("clocks")]},
+            host={**self._header["host"], "clocks": [self.clocks, *self._stepped(), footer.get("clocks")]},
             streams=tuple(self._streams),
             missing=tuple(missing),
             regions=tuple(self._region_calls(stop_ns)),
@@ -127,6 +127,10 @@ class Part:
             cut=footer["cut"],
             rounds=tuple(self._rounds(stop_ns)),
         )
+
+    def _stepped(self) -> list[dict[str, int]]:
+        """The host's clocks each time that they were found to have left each other behind."""
+        return [note["clocks"] for note in self._notes if "clocks" in note]
 
     def _damaged(self) -> list[Frame]:
         """The streams of which frames of rows are missing between others."""

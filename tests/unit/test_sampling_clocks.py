@@ -1,0 +1,114 @@
+"""What a sampler notes of its host's clocks, and that a kill doesn't take it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perun_like.monitoring.results import result_of
+from perun_like.sampling import keeping
+from perun_like.sampling.keeping import Clocks
+from perun_like.sampling.spool import NOTE, Part, frames
+from perun_like.store.assembly import assemble
+
+S = 10**9
+# A machine that counts as if it had been suspended for 40 s, and its real time set back by 3 s, while it was sampled.
+SAMPLER = """
+import json, os, sys, time
+from perun_like.sampling.sampler import Sampler
+stepped = False
+def clocks():
+    now_ns = time.monotonic_ns()
+    return {
+        "monotonic_ns": now_ns,
+        "boottime_ns": now_ns + 7 * 10**9 + (40 * 10**9 if stepped else 0),
+        "realtime_ns": now_ns + 10**18 + (37 * 10**9 if stepped else 0),
+    }
+sampler = Sampler(json.loads(sys.argv[1]), clocks)
+sampler.prepare()
+sampler.start()
+start_ns = time.monotonic_ns()
+sampler.watch({"rank": 0, "pid": os.getpid(), "start_ns": start_ns})
+sampler.move()
+stepped = True
+sampler.sync(start_ns)
+sampler.move()
+print(start_ns, flush=True)
+sys.stdin.read()
+"""
+
+
+def readings(*shifts: tuple[int, int]) -> Any:
+    """Clocks that are read a second apart: by how much boot time and real time are off in addition."""
+    return iter([
+        {"monotonic_ns": n * S, "boottime_ns": n * S + boot, "realtime_ns": 10**18 + n * S + real}
+        for n, (boot, real) in enumerate(shifts)
+    ]).__next__  # fmt: skip
+
+
+def noted(path: str) -> list[int]:
+    found = [json.loads(frame.payload) for frame in frames(path) if frame.kind == NOTE]
+    return [note["clocks"]["monotonic_ns"] // S for note in found]
+
+
+def test_clocks_are_noted_when_one_leaves_the_others_behind(tmp_path: Path) -> None:
+    part = Part(str(tmp_path / "part"))
+    kept = Clocks(part, readings((0, 0), (0, 10**6), (5 * S, 5 * S), (5 * S, 5 * S), (5 * S, 4 * S), (5 * S, 4 * S)))
+    for _ in range(5):
+        kept.keep()
+    assert noted(part.path) == [2, 4]
+
+
+def test_slow_drift_is_noted_once_it_amounts_to_something(tmp_path: Path) -> None:
+    part = Part(str(tmp_path / "part"))
+    kept = Clocks(part, readings(*((0, n * 10**7) for n in range(20))))
+    for _ in range(19):
+        kept.keep()
+    assert noted(part.path) == [6, 12, 18]
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> dict[str, Any]:
+    zone = tmp_path / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, text in {"name": "package-0", "max_energy_range_uj": "262143328850", "energy_uj": "5000000"}.items():
+        (zone / name).write_text(f"{text}\n")
+    (tmp_path / "run.parts").mkdir()
+    return {
+        "backends": {"rapl": "perun_like_sensors.rapl:RaplBackend"},
+        "assigned": {},
+        "period_ns": 10_000_000,
+        "part": str(tmp_path / "run.parts" / "host.part"),
+        "local": str(tmp_path),
+        "marks": None,
+        "run_token": "",
+        "context": {"powercap_root": str(tmp_path / "powercap")},
+        "run": {"name": "slept", "run_id": "run", "size": 1, "metadata": {}},
+    }
+
+
+@pytest.mark.parametrize("completed", [False, True], ids=["as it is left", "completed by another process"])
+def test_a_sampler_killed_after_its_machine_had_slept(
+    tmp_path: Path, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch, completed: bool
+) -> None:
+    command = [sys.executable, "-c", SAMPLER, json.dumps(order)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    start_ns = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    if completed:
+        keeping.complete(order["part"], str(tmp_path), None)
+    recording = assemble(os.path.dirname(order["part"]))
+    assert recording.started_unix_ns == start_ns + 10**18  # what the clock showed then
+    assert recording.hosts[0].cut == keeping.KILLED
+    energy = result_of(recording).nodes[0].metrics["energy_j"]
+    assert energy.missing == ("time asleep",)
+    assert "suspended for 40 s" in str(energy.reason)
+    assert energy.upper is None
