@@ -20,7 +20,9 @@ from perun_like.sensing.overlap import Split, is_energy, split
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--backend", multiple=True, metavar="NAME", help="Ask only this family of sensors; repeatable.")
-@click.option("--by-rank", is_flag=True, help="Which rank of a job reads what, and which GPUs each sees (under mpirun).")
+@click.option(
+    "--by-rank", is_flag=True, help="Which rank of a job reads what, and which GPUs each sees (under mpirun)."
+)
 @click.option("--output", metavar="DIR", help="Where ranks of --by-rank meet: one directory for all hosts.")
 @click.option("--cpu-tdp", "cpu_tdp_w", metavar="WATTS", help="What the host's CPUs draw at full load.")
 @click.option("--powercap-root", metavar="DIR", help="Directory of the powercap tree.")

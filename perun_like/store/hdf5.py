@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from perun_like.store.columns import Column
 from perun_like.store.schema import CHUNK_ROWS, PLAIN_BYTES, PLAIN_ROWS
 
+MOST_TEXT_BYTES = 1 << 30
 _LEVEL = 1  # level 6 saves 3 % and takes twice as long
 _LARGEST_INFLATION = 1032  # deflate can't do better: https://zlib.net/zlib_tech.html
+_TEXT_INFLATION = 300  # JSON of ours deflates to a tenth; of nothing but repetitions, to a hundredth
+_FEW_BYTES = 1 << 24
 _SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 _TEXT = h5py.string_dtype()
 _NUMBERS = count()
@@ -148,6 +151,8 @@ def text(file: h5py.File, name: str) -> bytes:
     dataset = _trusted(file, name, "S")
     if dataset.shape != (1,):
         raise ValueError(f"{name} is not one text")
+    if dataset.dtype.itemsize > min(MOST_TEXT_BYTES, _FEW_BYTES + _TEXT_INFLATION * dataset.id.get_storage_size()):
+        raise ValueError(f"{name} says that it is larger than it can be")
     return bytes(dataset[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +13,10 @@ import numpy as np
 
 from perun_like.errors import FileError
 from perun_like.model.node import DataNode
-from perun_like.model.recording import HostRecording, Int64s, Process, Recording, Stream
+from perun_like.model.recording import HostRecording, Int64s, Recording, Stream
 from perun_like.model.serial import from_dict
-from perun_like.sensing.contract import Missing, Sensor
+from perun_like.sampling.distrust import parse
+from perun_like.store import facts as known
 from perun_like.store import hdf5, schema
 from perun_like.store.references import references
 from perun_like.store.tables import pieces, regions_in, rounds_in
@@ -79,13 +79,13 @@ class StreamFile:
 
     def __init__(self, path: str, file: h5py.File, facts: Mapping[str, Any]) -> None:
         self._path, self._file, self._group = path, file, str(facts["group"])
-        self.backend = str(facts["backend"])
-        self.period_ns = int(facts["period_ns"])
-        self.rank = int(facts.get("rank", 0))
-        self.sweeps = int(facts["sweeps"])
+        self.backend = known.text(facts, "backend")
+        self.period_ns = known.integer(facts, "period_ns", 1, known.LAST_NS)
+        self.rank = known.integer({"rank": 0, **facts}, "rank", high=known.MOST_RANKS)
+        self.sweeps = known.integer(facts, "sweeps")
         self._columns = [str(entry["column"]) for entry in facts["sensors"]]
         self._valid = [entry["valid"] for entry in facts["sensors"]]
-        self.sensors = tuple(_known(Sensor, entry["sensor"]) for entry in facts["sensors"])
+        self.sensors = tuple(known.sensor(entry["sensor"]) for entry in facts["sensors"])
 
     def blocks(self, rows: int) -> Iterator[Stream]:
         """The sweeps, ``rows`` of them at a time, each block a stream of its own.
@@ -132,7 +132,7 @@ class RunFile:
             FileError: the file is damaged.
         """
         with telling_damage(self.path):
-            return from_dict(json.loads(hdf5.text(self._file, schema.TREE)))
+            return from_dict(parse(hdf5.text(self._file, schema.TREE), hdf5.MOST_TEXT_BYTES))
 
     def facts(self) -> dict[str, Any]:
         """All that is not a column, as ``docs/file_format.md`` describes it.
@@ -141,7 +141,7 @@ class RunFile:
             FileError: the file is damaged.
         """
         with telling_damage(self.path):
-            return {**json.loads(hdf5.text(self._file, schema.RECORDING))}
+            return {**parse(hdf5.text(self._file, schema.RECORDING), hdf5.MOST_TEXT_BYTES)}
 
     def files(self) -> Iterator[RunFile]:
         """The files that hold the hosts, each open only until the next one: this one or, of a master, its host files.
@@ -205,12 +205,12 @@ class RunFile:
 
     def _host(self, facts: Mapping[str, Any]) -> HostRecording:
         return HostRecording(
-            host={**facts["host"]},
+            host=_host_facts(facts["host"]),
             streams=tuple(next(stream.blocks(max(stream.sweeps, 1))) for stream in self.streams(facts)),
-            missing=tuple(Missing.of(entry) for entry in facts["missing"]),
+            missing=tuple(known.missing(entry) for entry in known.listed(facts, "missing", dict)),
             regions=() if facts["regions"] is None else tuple(regions_in(self._file, facts["regions"])),
-            stats={**facts["stats"]},
-            cut=facts["cut"],
+            stats=known.stats(known.mapping(facts, "stats")),
+            cut=known.text(facts, "cut") if known.has(facts, "cut") else None,
             rounds=tuple(rounds_in(self._file, facts["rounds"])) if facts.get("rounds") else (),
         )
 
@@ -221,26 +221,24 @@ def recording_of(facts: Mapping[str, Any]) -> Recording:
     Raises:
         LookupError, TypeError, ValueError: they aren't such facts.
     """
-    start_ns, stop_ns = facts["window_ns"]
+    start_ns, stop_ns = known.listed(facts, "window_ns", int)
+    if not -known.LARGEST <= start_ns <= stop_ns <= known.LARGEST:
+        raise ValueError(f"its window is from {start_ns} to {stop_ns}")
     return Recording(
-        name=str(facts["name"]),
-        run_id=str(facts["run_id"]),
-        started_unix_ns=int(facts["started_unix_ns"]),
-        window_ns=(int(start_ns), int(stop_ns)),
+        name=known.text(facts, "name"),
+        run_id=known.text(facts, "run_id"),
+        started_unix_ns=known.integer(facts, "started_unix_ns", -known.LARGEST),
+        window_ns=(start_ns, stop_ns),
         hosts=(),
-        processes=tuple(_process(entry) for entry in facts["processes"]),
-        metadata={**facts["metadata"]},
-        size=int(facts.get("size", 1)),
+        processes=tuple(known.process(entry, -known.LAST_NS) for entry in known.listed(facts, "processes", dict)),
+        metadata=known.metadata(known.mapping(facts, "metadata")),
+        size=known.integer({"size": 1, **facts}, "size", 1, known.MOST_RANKS),
     )
 
 
-def _known(make: Any, facts: Mapping[str, Any]) -> Any:
-    """A named tuple from the fields this version knows."""
-    return make(**{name: facts[name] for name in make._fields if name in facts})
-
-
-def _process(facts: Mapping[str, Any]) -> Process:
-    process = Process(**{name: facts[name] for name in Process.__dataclass_fields__ if name in facts})
-    if type(process.round) is not int or process.round < 0:
-        raise ValueError(f"it has a process of round {process.round!r}")
-    return process if process.gpus is None else replace(process, gpus=tuple(map(str, process.gpus)))
+def _host_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Who a host is, and its clocks each time that they were noted; at its end they may be unknown."""
+    clocks = facts.get("clocks") or []
+    if not isinstance(clocks, list):
+        raise ValueError("its clocks are none")  # noqa: TRY004 - the file is wrong, not a caller
+    return {**known.host(facts), "clocks": [None if pair is None else known.clocks(pair) for pair in clocks]}

@@ -304,7 +304,7 @@ def test_numbers_of_rounds_that_do_not_add_up_are_damage(in_place, key, value):
 @pytest.mark.parametrize("value", [-1, "1", 1.5, None, True])
 def test_a_process_of_no_round_is_damage(in_place, value):
     change_facts(in_place, lambda facts: facts["processes"][0].update(round=value))
-    with pytest.raises(FileError, match="process of round"):
+    with pytest.raises(FileError, match="round is"):
         read_recording(in_place)
 
 

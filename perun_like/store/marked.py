@@ -1,0 +1,99 @@
+"""Marks as rows of words, made into calls of regions and rounds. What can't be a mark is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from perun_like.model.recording import Int64s, RegionCalls, Rounds
+from perun_like.sampling import marks
+from perun_like.store.facts import LAST_NS, MOST_RANKS, counts, integer, listed
+
+_MOST_KIB = 1 << 52  # in bytes and ns, this still fits in 64 bits
+
+
+def marks_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said beside a process's marks.
+
+    Raises:
+        ValueError: it can't be.
+    """
+    return {
+        "pid": integer(facts, "pid"),
+        "rank": integer(facts, "rank", high=MOST_RANKS),
+        "names": listed(facts, "names", str),
+        "lost": counts(facts, "lost"),
+        "lost_rounds": counts({"lost_rounds": {}, **facts}, "lost_rounds"),
+    }
+
+
+def region_calls(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterable[RegionCalls]:
+    """The calls of a process; nothing if there were none."""
+    table = _rows(rows, marks.ROW_WORDS, 1, len(facts["names"]))
+    if table.size or facts["lost"]:
+        yield RegionCalls(
+            pid=facts["pid"],
+            rank=facts["rank"],
+            names=tuple(facts["names"]),
+            region=table[0] >> 1,
+            thread=table[1].copy(),
+            start_ns=table[2].copy(),
+            stop_ns=np.where(table[3] == 0, np.maximum(stop_ns, table[2]), table[3]),
+            resumed=(table[0] & 1).astype(bool),
+            lost_calls=facts["lost"],
+        )
+
+
+def rounds(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterable[Rounds]:
+    """The rounds of a process, by name."""
+    table = _rows(rows, marks.ROUND_WORDS, 2, len(facts["names"]))
+    table = table[:, np.lexsort((table[2], table[1], table[0] >> 2))]
+    numbers, firsts = np.unique(table[0] >> 2, return_index=True)
+    edges = [*firsts.tolist(), table.shape[1]]
+    for number, start, stop in zip(numbers, edges, edges[1:], strict=False):
+        yield _rounds_of(facts["names"][number], facts, table[:, start:stop], stop_ns)
+
+
+def _rows(payload: bytes, words: int, bits: int, names: int) -> Int64s:
+    """Marks as rows of words of a kind, without what was never used and what can't be a mark."""
+    row_bytes = 8 * words
+    table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, words).T
+    name, start, stop = table[0] >> bits, table[2], table[3]
+    known = (name >= 0) & (name < names) & (start > 0) & (start < LAST_NS)
+    return table[:, known & ((stop == 0) | ((stop >= start) & (stop < LAST_NS)))]
+
+
+def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int) -> Rounds:
+    """The rounds of one name.
+
+    Args:
+        name: The name.
+        facts: What is said beside the marks.
+        table: Their rows, by round and then by start.
+        stop_ns: When one that is open ends.
+    """
+    _, index, intervals = np.unique(table[1], return_inverse=True, return_counts=True)
+    firsts = np.concatenate([[0], np.cumsum(intervals)[:-1]])
+    bits, _, start, stop, cpu_start, cpu_stop, peak_start, peak_stop = table
+    asked = (cpu_start > 0) & (cpu_stop >= cpu_start) & (cpu_stop < _MOST_KIB)
+    cpu_us = np.add.reduceat(np.where(asked, cpu_stop - cpu_start, 0), firsts)
+    failed = (bits & marks.RAISED > 0) | (stop == 0)
+    return Rounds(
+        name=name,
+        pid=facts["pid"],
+        rank=facts["rank"],
+        round=index.astype(np.int64),
+        start_ns=start.copy(),
+        stop_ns=np.where(stop == 0, np.maximum(stop_ns, start), stop),
+        cpu_ns=np.where(np.logical_and.reduceat(asked, firsts), cpu_us * 1000, -1),
+        peak_before_b=_bytes_of(peak_start[firsts]),
+        peak_after_b=_bytes_of(peak_stop[firsts + intervals - 1]),
+        failed=np.logical_or.reduceat(failed, firsts),
+        lost=int(facts["lost_rounds"].get(name, 0)),
+    )
+
+
+def _bytes_of(peak_kib: Int64s) -> Int64s:
+    return np.where((peak_kib > 0) & (peak_kib < _MOST_KIB), peak_kib * 1024, -1)
