@@ -16,7 +16,6 @@ value, not "unset".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from perun_like import config_file
@@ -28,8 +27,7 @@ RESERVED = frozenset(  # variables that are not options
 )
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What a run was asked to do.
 
     Attributes:
@@ -70,7 +68,7 @@ class Settings:
     price: tuple[float, str] | None = None
     cpu_tdp_w: float | None = None
     powercap_root: str = "/sys/class/powercap"
-    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    origins: Mapping[str, str] = {}
 
 
 class Option(NamedTuple):

@@ -106,13 +106,15 @@ def _early_sampler() -> SamplerProcess | None:
     """
     if sys.argv[1:2] != ["profile"] or len(sys.argv) < 3 or _may_be_a_rank():
         return None  # of several ranks on a host one has a sampler, and which isn't known yet
-    from perun_like.errors import SamplerError
-    from perun_like.sampling.process import SamplerProcess
+    from perun_like.sampling.spawn import spawn
 
     try:
-        return SamplerProcess(os.environ)
-    except (SamplerError, OSError):
+        spawned = spawn(os.environ)
+    except OSError:
         return None  # the monitor tries again, and tells
+    from perun_like.sampling.process import SamplerProcess  # 10 ms, in which it starts
+
+    return SamplerProcess(os.environ, spawned=spawned)
 
 
 def hold_standard_streams() -> None:

@@ -11,7 +11,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from perun_like.config import Settings
@@ -53,7 +52,7 @@ def assignment(settings: Settings, specs: Mapping[str, str]) -> list[dict[str, A
 
 
 def _tried(settings: Settings, specs: Mapping[str, str], comm: Comm, environ: Mapping[str, str]) -> DataNode | None:
-    settings = replace(settings, name=_NAME, run_id=None, rounds=1, warmup=0)
+    settings = settings._replace(name=_NAME, run_id=None, rounds=1, warmup=0)
     monitor = PerunMonitor(Application.executable(_COMMAND, (), environ), comm, specs, {}, settings)
     try:
         _, tree, _ = monitor.run_application(new_run_id())

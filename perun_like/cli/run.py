@@ -19,7 +19,6 @@ from perun_like.launch.launchers import detect
 from perun_like.monitoring.application import Application
 from perun_like.monitoring.metadata import check_place
 from perun_like.monitoring.monitor import PerunMonitor
-from perun_like.monitoring.shared import is_first_to_say
 from perun_like.monitoring.status import MonitorStatus
 from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import new_run_id
@@ -123,8 +122,11 @@ def run(program: Program, options: Mapping[str, object], sampler: SamplerProcess
         end_by(error.signal)
     finally:
         monitor.close()
-    if monitor.problem is not None and not is_first_to_say(comm, monitor.problem):
-        monitor.problem = None
+    if monitor.problem is not None and comm.job_id is not None:
+        from perun_like.monitoring.shared import is_first_to_say
+
+        if not is_first_to_say(comm, monitor.problem):
+            monitor.problem = None
     _show(monitor, status, tree, settings)
     if monitor.ending is None:
         sys.exit(monitor.exit_code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from perun_like.errors import InputError
@@ -30,7 +29,7 @@ def own_place(environ: Mapping[str, str]) -> Comm:
             f"MPI says that this is rank {rank} of {size}, but which job that is can't be told: each rank gets a "
             "profile of its own. For a common one, set PERUN_JOB_ID, equal on all ranks"
         )
-        return replace(comm, problem=problem)
+        return comm._replace(problem=problem)
     if (comm.rank, comm.size) != (rank, size):
         raise InputError(
             f"the launcher's variables say rank {comm.rank} of {comm.size}, MPI says rank {rank} of {size}: check the "

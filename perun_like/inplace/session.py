@@ -11,7 +11,6 @@ import os
 import sys
 from _thread import allocate_lock
 from contextlib import suppress
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from perun_like.clock import Clock
@@ -24,13 +23,12 @@ from perun_like.inplace.surroundings import patient, undisturbed
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application, file_name
 from perun_like.monitoring.callbacks import after_run, awaited
-from perun_like.monitoring.measurement import Measurement
+from perun_like.monitoring.measurement import Measurement, measurement_for
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
-from perun_like.monitoring.shared import measurement_for
 from perun_like.sampling.activity import REST_AFTER_S
-from perun_like.sampling.marks import RUN_VARIABLE
+from perun_like.sampling.spawn import RUN_VARIABLE
 from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import new_run_id
 
@@ -90,7 +88,7 @@ class Session:
         metadata = run_metadata(self._app, config)
         if comm.job_id is not None:
             # Ranks needn't come to sessions with different settings in one order.
-            comm = replace(comm, job_id=f"{comm.job_id}{_given(config)}")
+            comm = comm._replace(job_id=f"{comm.job_id}{_given(config)}")
         self._run = {"name": name, "run_id": run_id, "size": comm.size, "metadata": metadata}
         self._measurement = measurement_for(comm, config, self._run, output)
         self._measurement.prepare(chosen_specs(sys.path, config.backend), {}, in_place=True)
@@ -241,7 +239,7 @@ class Sessions:
     def make(self, config: Settings, options: tuple[object, ...]) -> Session:
         """The session with these settings, for those that give these options."""
         with self._lock:
-            key = tuple(getattr(config, field.name) for field in fields(config) if field.name not in _OF_A_CALL)
+            key = tuple(value for name, value in config._asdict().items() if name not in _OF_A_CALL)
             if key not in self._open:
                 if not self._open:
                     atexit.register(self.finish)
@@ -292,7 +290,7 @@ def _coloured() -> bool:
 
 def _given(config: Settings) -> str:
     """The settings that stand in the program, and so are the same on all ranks; those of an environment may differ."""
-    names = [field.name for field in fields(config) if field.name not in _OF_A_CALL]
+    names = [name for name in config._fields if name not in _OF_A_CALL]
     given = [name for name in names if config.origins.get(name, "").startswith("--")]
     return "".join(f" {name}={getattr(config, name)}" for name in given)
 

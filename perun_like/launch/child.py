@@ -14,8 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from perun_like.errors import CannotExecuteError, InterruptedStartError
 
@@ -29,8 +28,7 @@ _GRACE_S = 0.05  # a child that got the same signal as we did has this long to e
 _RELAYED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU", "SIGPWR", "SIGIO")
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a child ended.
 
     Attributes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from perun_like.errors import InputError
 
 
-@dataclass(frozen=True)
-class Comm:
+class Comm(NamedTuple):
     """Rank, size, local rank and the job's id. Nothing is ever communicated through it.
 
     Attributes:

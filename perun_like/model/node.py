@@ -119,8 +119,8 @@ class Rank:
         host: The id of its NODE; empty if none of that host was recorded.
         metrics: ``runtime_s``, ``cpu_s``, ``energy_share_j`` and ``memory_peak_b``. Shares of a host's ranks and its
             ``energy_rest_j`` make its ``energy_j`` to the last bit.
-        metadata: ``exit_code`` and ``signal``; of what was measured in place whether it ``failed``; ``gpus``, identities
-            of the GPUs that it could see, where the host has any.
+        metadata: ``exit_code`` and ``signal``; of what was measured in place whether it ``failed``; ``gpus``,
+            identities of the GPUs that it could see, where the host has any.
     """
 
     rank: int

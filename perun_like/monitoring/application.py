@@ -6,19 +6,16 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from perun_like.errors import CannotExecuteError, InputError, ProgramNotFoundError
 from perun_like.launch.child import find_executable
-from perun_like.monitoring.wrapping import kind_of
 
 _PYTHON_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(NamedTuple):
     """A program or function and its arguments, ready to be started.
 
     Attributes:
@@ -90,6 +87,8 @@ class Application:
         Raises:
             InputError: it can't be called, or calling it would only make a coroutine or generator and run nothing.
         """
+        from perun_like.monitoring.wrapping import kind_of  # programs don't need it
+
         if not callable(function):
             raise InputError(f"{function!r} can't be called: give a function and, apart from it, its arguments")
         if (kind := kind_of(function)) != "function":

@@ -53,6 +53,7 @@ class Measurement:
         sampler: SamplerProcess | None = None,
         *,
         in_place: bool = False,
+        get_ready: Callable[[], None] = lambda: None,
     ) -> bool:
         """Have a sampler that can read; whether there is one.
 
@@ -61,6 +62,7 @@ class Measurement:
             assigned: Sensor ids to read, by backend; one that is left out is read whole.
             sampler: A sampling process that has been started already.
             in_place: Whether this process is the application.
+            get_ready: Called while the sampler finds out what can be read.
         """
         try:
             self._local = make_local_directory(os.urandom(8).hex(), self._comm.rank)
@@ -70,6 +72,7 @@ class Measurement:
             order = self._order(backends, assigned)
             order |= {"application_pid": os.getpid(), "in_place": self.marks} if in_place else {}
             self.sampler.send("prepare", **order, live=live is not None)
+            get_ready()
             self.sampler.wait_ready(READY_TIMEOUT_S)
             if live is not None:
                 self.sampler.queue.pump(live.taker(self.sampler.ready.content["sensors"]))
@@ -177,3 +180,22 @@ class Measurement:
         if self.sampler is not None:
             self.sampler.release(0)
         self.sampler = None
+
+
+def measurement_for(comm: Comm, config: Settings, run: Mapping[str, Any], output: str) -> Measurement:
+    """The measurement of a run by this process, alone or together with its job's other ranks.
+
+    Args:
+        comm: Which process of which job this is.
+        config: Settings.
+        run: Name, id and metadata of the run.
+        output: Directory of results.
+
+    Raises:
+        InputError: another run has this id, or the directory can't be written.
+    """
+    if comm.job_id is None:
+        return Measurement(RunPlace.claim(output, run["name"], str(run["run_id"])), comm, config, run)
+    from perun_like.monitoring.shared import measurement_together  # 3 ms that only ranks of a job need
+
+    return measurement_together(comm, config, run, output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from perun_like import __version__
@@ -20,7 +19,7 @@ _SCHEDULER_VARIABLES = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_JOB_PARTITION", 
 
 def run_metadata(app: Application, config: Settings) -> dict[str, Any]:
     """What was run, with which settings, and where each of them came from; ready for JSON."""
-    settings = {key: value for key, value in asdict(config).items() if key != "origins"}
+    settings = {key: value for key, value in config._asdict().items() if key != "origins"}
     command = {"command": list(app.argv), "interpreter": app.interpreter} if config.command and app.argv else {}
     function = {"function": app.place} if app.place is not None else {}
     return {

@@ -11,12 +11,11 @@ from perun_like.errors import CannotExecuteError, InputError, InterruptedStartEr
 from perun_like.launch.child import Child, Ending, SignalGate
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.application import Application
-from perun_like.monitoring.measurement import Measurement
+from perun_like.monitoring.measurement import Measurement, measurement_for
 from perun_like.monitoring.metadata import run_metadata
-from perun_like.monitoring.shared import measurement_for
 from perun_like.monitoring.status import MonitorStatus
-from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.process import SamplerProcess
+from perun_like.sampling.spawn import RUN_VARIABLE
 from perun_like.store.place import RunPlace
 
 if TYPE_CHECKING:
@@ -274,7 +273,10 @@ class PerunMonitor:
     def _start(self, measurement: Measurement, *, in_place: bool = False) -> None:
         """Have a sampler ready and its first sweep done; without one the application runs all the same."""
         early, self._early_sampler = self._early_sampler, None
-        if measurement.prepare(self._backends, self._assigned, early, in_place=in_place):
+        ready = measurement.prepare(
+            self._backends, self._assigned, early, in_place=in_place, get_ready=_import_what_starts
+        )
+        if ready:
             self.status = MonitorStatus.READY
         measurement.begin()
 
@@ -337,6 +339,11 @@ class PerunMonitor:
             else:
                 self.status = MonitorStatus.PROCESSING
         return self.status
+
+
+def _import_what_starts() -> None:
+    """Ctypes, to start a program with: while the sampler finds out what it can read."""
+    import ctypes  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def _import_what_saves() -> None:

@@ -10,7 +10,8 @@ from perun_like.clock import Clock
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.region import divert
-from perun_like.sampling.marks import RAISED, RUN_VARIABLE, Marks, MarksFile
+from perun_like.sampling.marks import RAISED, Marks, MarksFile
+from perun_like.sampling.spawn import RUN_VARIABLE
 
 _USAGE_EVERY_NS = 1_000_000  # asking takes 2 us: calls that follow each other faster don't
 

@@ -27,7 +27,8 @@ from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
-from perun_like.sampling.marks import RUN_VARIABLE, Marks, MarksFile
+from perun_like.sampling.marks import Marks, MarksFile
+from perun_like.sampling.spawn import RUN_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]

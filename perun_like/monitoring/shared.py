@@ -43,8 +43,8 @@ _LOOK_EVERY_S = 0.003  # while a rank waits for its host's sampler to be ready
 _ALL_COME_S = 1.0  # for the ranks of a host to come, where they may see different devices
 
 
-def measurement_for(comm: Comm, config: Settings, run: Mapping[str, Any], output: str) -> Measurement:
-    """The measurement of a run by this process, alone or together with its job's other ranks.
+def measurement_together(comm: Comm, config: Settings, run: Mapping[str, Any], output: str) -> Measurement:
+    """The measurement of a run by this process together with its job's other ranks.
 
     Args:
         comm: Which process of which job this is.
@@ -55,8 +55,6 @@ def measurement_for(comm: Comm, config: Settings, run: Mapping[str, Any], output
     Raises:
         InputError: another run has this id, or the directory can't be written.
     """
-    if comm.job_id is None:
-        return Measurement(RunPlace.claim(output, run["name"], str(run["run_id"])), comm, config, run)
     launch, job, number = launch_of(), "", 0
     by_launcher = launch is not None and launch.pid == os.getppid()
     with suppress(OSError):  # no place on this host: nothing can be measured, but the program can run
@@ -124,11 +122,13 @@ class SharedMeasurement(Measurement):
         sampler: SamplerProcess | None = None,
         *,
         in_place: bool = False,
+        get_ready: Callable[[], None] = lambda: None,
     ) -> bool:
         """Be one of the host's ranks; whether it is this one that has a sampler started."""
         if sampler is not None:
             sampler.release()  # whether it is needed, and what it shall hold, is known only now
         self._in_place = in_place
+        get_ready()
         if in_place:
             self.place.unlock()  # the last rank makes the result
         try:

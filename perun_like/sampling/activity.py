@@ -32,6 +32,10 @@ class Activity:
         """Something is about to begin."""
         self._last_ns = time.monotonic_ns()
 
+    def is_over(self) -> bool:
+        """Whether nothing has been measured for so long that nothing needs to be read."""
+        return self.idle_s() > REST_AFTER_S
+
     def idle_s(self) -> float:
         """How long ago the last round ended; 0 while one is open."""
         with contextlib.suppress(OSError):  # the directory was deleted: nothing more will be marked

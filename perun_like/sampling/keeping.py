@@ -8,7 +8,6 @@ from typing import Any
 
 from perun_like.errors import FileError
 from perun_like.sampling import spool
-from perun_like.sampling.collecting import collect
 from perun_like.sampling.host import clocks
 from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
@@ -19,6 +18,8 @@ _STEP_NS = 50_000_000  # two clocks can't be read at one instant, and real time 
 
 def keep_marks(part: Part, directory: str) -> None:
     """What the processes of each rank have marked."""
+    from perun_like.sampling.collecting import collect  # 2 ms that only the end needs
+
     for rank in ranks_in(directory):
         for number, (facts, calls, rounds) in enumerate(collect(os.path.join(directory, str(rank)), rank)):
             part.write_json(NOTE, {"marks": facts, "number": number})

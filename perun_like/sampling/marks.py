@@ -32,7 +32,6 @@ from typing import Any
 ROW_WORDS = 4
 ROUND_WORDS = 8
 RESUMED, RAISED = 1, 2  # bits of a row's first word
-RUN_VARIABLE = "PERUN_RUN"
 FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
 MAX_FILES = 64  # a million calls; then calls are only counted
 

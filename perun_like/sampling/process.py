@@ -11,28 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perun_like.errors import SamplerError
-from perun_like.sampling.marks import RUN_VARIABLE
 from perun_like.sampling.protocol import Connection, Event, Queue
-
-# Launchers tell processes their rank through these; a process that sees them may believe that it is one.
-_MPI_PREFIXES = ("PMI_", "PMIX_", "PMI2_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_", "I_MPI_")
-_BOOT = "import sys; sys.path += sys.argv[1:]; from perun_like.sampling.serve import main; main({kept})"
-_FAR = 200
-_ORPHANED = "import os; os.fork() and os._exit(0); "
+from perun_like.sampling.spawn import Spawned, spawn
 
 
 class SamplerProcess:
     """A running sampler, with the part of ``multiprocessing.Process``'s interface that has a meaning here.
 
-    It is a fresh isolated interpreter in a session of its own with no inherited descriptors, so that it neither sees
-    what the application does to its own process group nor keeps anything of it open.
-
     Args:
-        environ: The environment it is given, less what would make it a rank or a part of the application.
-        executable: A Python interpreter.
-        orphan: Whether it shall not be our child for longer than its start takes: a program that waits for any of
-            its children must not find one that it hasn't started.
-        held: Descriptors that it holds open for as long as it lives.
+        environ: As of :func:`~perun_like.sampling.spawn.spawn`, which starts it.
+        executable: Likewise.
+        orphan: Likewise.
+        held: Likewise.
+        spawned: One that has been started already.
 
     Raises:
         SamplerError: the interpreter could not be started.
@@ -45,19 +36,16 @@ class SamplerProcess:
         *,
         orphan: bool = False,
         held: Sequence[int] = (),
+        spawned: Spawned | None = None,
     ) -> None:
-        command_r, command_w = os.pipe()
-        report_r, report_w = os.pipe()
         try:
-            self.pid = _spawn(executable, environ, (command_r, report_w), held, orphan)
+            started = spawned or spawn(environ, executable, orphan=orphan, held=held)
         except OSError as error:
             raise SamplerError(f"the sampling process can't be started: {executable}: {error.strerror}") from error
-        finally:
-            os.close(command_r)
-            os.close(report_w)
+        self.pid = started.pid
         self.exitcode: int | None = None
-        self._orphan = orphan
-        self._connection = Connection(report_r, command_w)
+        self._orphan = started.orphan
+        self._connection = Connection(started.report_fd, started.command_fd)
         self.queue = Queue(self._connection)
         self.ready = Event("ready", queue=self.queue)
         self.start = Event("start", connection=self._connection)
@@ -115,20 +103,3 @@ class SamplerProcess:
         """The process that was our child, and ended when it had started the one that samples."""
         with contextlib.suppress(ChildProcessError):  # the program has waited for it, or has done so before
             os.waitpid(self.pid, 0)
-
-
-def _spawn(
-    executable: str, environ: Mapping[str, str], pipes: tuple[int, int], held: Sequence[int], orphan: bool
-) -> int:
-    boot = _ORPHANED * orphan + _BOOT.format(kept=len(held))
-    argv = [executable, "-I", "-S", "-c", boot, *(os.path.abspath(path) for path in sys.path if path)]
-    env = {key: value for key, value in environ.items() if not key.startswith((*_MPI_PREFIXES, RUN_VARIABLE))}
-    actions = [
-        (os.POSIX_SPAWN_DUP2, pipes[0], 0),
-        (os.POSIX_SPAWN_DUP2, pipes[1], 1),
-        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        # Not straight to their places: one of them may be where another one goes.
-        *((os.POSIX_SPAWN_DUP2, fd, _FAR + i) for i, fd in enumerate(held)),
-        *((os.POSIX_SPAWN_DUP2, _FAR + i, 3 + i) for i in range(len(held))),
-    ]
-    return os.posix_spawn(executable, argv, env, file_actions=actions, setsid=True, setsigmask=())

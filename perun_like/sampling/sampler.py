@@ -15,9 +15,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perun_like.launch.turns import set_aside
 from perun_like.sampling import ranks
-from perun_like.sampling.activity import REST_AFTER_S, Activity
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.keeping import Clocks, Notes, keep_marks
 from perun_like.sampling.local import remove_directory
@@ -30,6 +28,7 @@ from perun_like.sensing.overlap import covered_estimates
 from perun_like.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from perun_like.sampling.activity import Activity
     from perun_like.sampling.company import Company
 
 T = TypeVar("T")
@@ -38,6 +37,7 @@ Found = tuple[Backend, tuple[Sensor, ...]]
 PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
 MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
 LAST_SWEEP_TIMEOUT_S = 2.0
+_PATIENCE_S = 0.02  # for a backend, before the next one has its turn beside it
 LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is measured in place is looked up
 
 
@@ -68,7 +68,7 @@ class Sampler:
         if "application_pid" in order:
             self._context.watch(order["application_pid"])
         directory = order.get("in_place")
-        self._activity = Activity(directory) if directory is not None else None
+        self._activity = _activity(directory) if directory is not None else None
         self._outside: dict[str, set[str]] = {}  # by backend, what the application can't see
         self._hides = False
         self._choices: dict[tuple[tuple[str, str], ...], list[str]] = {}  # GPUs seen, by what a rank was told
@@ -139,7 +139,7 @@ class Sampler:
 
     def look(self) -> None:
         """Once a second: rest if there is nothing to measure; see which ranks have come."""
-        if self._activity is not None and not self._rests and self._activity.idle_s() > REST_AFTER_S:
+        if self._activity is not None and not self._rests and self._activity.is_over():
             self._rests = True
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
         if self.company is not None:
@@ -259,6 +259,8 @@ class Sampler:
 
     def _leave(self, company: Company, notes: Notes) -> None:
         """Remove what was the ranks', and the part if none of them ever ran anything."""
+        from perun_like.launch.turns import set_aside
+
         with contextlib.suppress(OSError):  # somebody has deleted it
             remove_directory(set_aside(company.run))
         if notes.any_ran:
@@ -270,7 +272,11 @@ class Sampler:
                 os.rmdir(os.path.dirname(self._part.path))
 
     def _in_threads(self, jobs: Mapping[str, Callable[[], T | None]]) -> dict[str, T]:
-        """Do something for each backend, so that one that takes its time holds up the others for 2 s at most."""
+        """Do something for each backend, so that one that takes its time holds up the others for a moment only.
+
+        Normally one thread is done when the next one starts: importing and reading in several at once takes twice as
+        long, as they wait for each other.
+        """
         done: dict[str, T] = {}
 
         def work(name: str) -> None:
@@ -281,6 +287,7 @@ class Sampler:
         threads = {name: Thread(target=work, args=(name,), daemon=True) for name in jobs}
         for thread in threads.values():
             thread.start()
+            thread.join(_PATIENCE_S)
         deadline = time.monotonic() + PREPARE_TIMEOUT_S
         for name, thread in threads.items():
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -345,6 +352,12 @@ class Sampler:
             "worst_lateness_ns": max((sweeper.worst_lateness_ns for sweeper in self._sweepers.values()), default=0),
             "failures": {s.sensors[0].backend: s.failure for s in self._sweepers.values() if s.failure is not None},
         }
+
+
+def _activity(directory: str) -> Activity:
+    from perun_like.sampling.activity import Activity  # 1 ms that only functions measured in place need
+
+    return Activity(directory)
 
 
 def _company(order: Message) -> Company | None:

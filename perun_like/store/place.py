@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 import zlib
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from perun_like.errors import InputError, PerunError
 from perun_like.sampling.local import remove_directory
@@ -44,8 +44,7 @@ class Lock:
                 os.close(fd)
 
 
-@dataclass(frozen=True)
-class RunPlace:
+class RunPlace(NamedTuple):
     """The place of one run.
 
     Attributes:
@@ -56,7 +55,7 @@ class RunPlace:
 
     path: str
     parts: str
-    lock: Lock = field(default_factory=Lock)
+    lock: Lock = Lock()
 
     @classmethod
     def claim(cls, output: str, name: str, run_id: str) -> RunPlace:
@@ -77,7 +76,7 @@ class RunPlace:
         if os.path.exists(place.path):
             os.rmdir(place.parts)
             raise InputError(_taken(run_id, place.path))
-        return replace(place, lock=Lock(_lock(place.parts)))
+        return place._replace(lock=Lock(_lock(place.parts)))
 
     @classmethod
     def claim_together(
@@ -153,12 +152,12 @@ class RunPlace:
         if name is not None:
             directory = os.path.join(directory, name)
             os.makedirs(directory, exist_ok=True)
-        return replace(self, path=os.path.join(directory, f"{run_id}.h5"))
+        return self._replace(path=os.path.join(directory, f"{run_id}.h5"))
 
     def take_over(self) -> RunPlace | None:
         """The same place held by this process, if nobody holds it now; None if somebody does."""
         try:
-            return replace(self, lock=Lock(_lock(self.parts)))
+            return self._replace(lock=Lock(_lock(self.parts)))
         except PerunError:
             return None
 

@@ -54,7 +54,7 @@ def write(directory: Path, text: str) -> str:
 
 
 def test_there_is_a_case_for_each_option_and_an_option_for_each_field() -> None:
-    fields = [name for name in Settings.__dataclass_fields__ if name != "origins"]
+    fields = [name for name in Settings._fields if name != "origins"]
     assert [option.field for option in OPTIONS] == fields == list(CASES)
 
 
