@@ -9,6 +9,7 @@
     │   └── CannotExecuteError       exit code 127 or 126, as of a shell: no such program, or not executable
     ├── InterruptedStartError        exit code 128 + signal: we were told to end before the program was started
     ├── SamplerError                 the sampling process couldn't start or has died
+    ├── StillWrittenError            what was asked for is of a run that goes on, or somebody else is at it
     └── FileError                    a results file is damaged, truncated or not ours
 
 Every message names what was wrong, what is allowed, and what to do.
@@ -61,6 +62,10 @@ class InterruptedStartError(PerunError):
 
 class SamplerError(PerunError):
     """The sampling process couldn't start or has died."""
+
+
+class StillWrittenError(PerunError):
+    """Files that belong to a run that goes on, or that another process is just putting together."""
 
 
 class FileError(PerunError):

@@ -85,6 +85,13 @@ class Host:
         return clock_step_s(self.recording.host.get("clocks"))
 
     @property
+    def last_read_unix_ns(self) -> int | None:
+        """When it was last read, in real time by its clocks at the beginning; None if that isn't known."""
+        ends_ns = [int(stream.t1_ns[-1]) for stream in self.recording.streams if len(stream.t1_ns)]
+        clocks = self.recording.host.get("clocks")
+        return max(ends_ns) - _clock_ahead_ns(self.recording) if ends_ns and clocks else None
+
+    @property
     def slept_s(self) -> float:
         """How long the machine was suspended while it was recorded: CLOCK_MONOTONIC stands still then."""
         clocks = [entry for entry in self.recording.host.get("clocks") or [] if entry and "boottime_ns" in entry]

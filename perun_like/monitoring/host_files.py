@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from perun_like.analysis.merge import needed
-from perun_like.errors import FileError, PerunError
+from perun_like.errors import FileError, PerunError, StillWrittenError
 from perun_like.model.joining import during, joined
 from perun_like.model.recording import Recording
 from perun_like.monitoring.results import result_of
 from perun_like.sampling import spool
+from perun_like.sampling.distrust import open_plain
 from perun_like.store import schema, summary
 from perun_like.store.assembly import assemble_host, order_of, part_files, parts_by_host, with_id
 from perun_like.store.gather import HostFile
@@ -181,14 +182,14 @@ def directory_of(place: RunPlace) -> str:
 def _assembled(paths: Sequence[str]) -> Recording:
     """A host's parts, whoever has made them; not those of samplers that live."""
     for path in paths:
-        if spool.footer(path) is None and _is_being_written(path):
-            raise PerunError(f"{path} is still being written: wait until its program has ended")
+        if spool.footer(path) is None and is_being_written(path):
+            raise StillWrittenError(f"{path} is still being written: wait until its program has ended")
     return assemble_host(paths)
 
 
-def _is_being_written(path: str) -> bool:
+def is_being_written(path: str) -> bool:
     """Whether a sampler holds the lock on its part; not if the file system has no locks."""
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -201,7 +202,7 @@ def _is_being_written(path: str) -> bool:
 def _make(place: RunPlace, host: str, paths: Sequence[str], recording: Recording) -> Summary:
     """Make a host's file, and then say that it is there."""
     hostname = str(recording.hosts[0].host.get("hostname") or "")
-    stem = f"{schema.plain(hostname)}-{zlib.crc32(host.encode(errors='surrogateescape')):08x}"
+    stem = f"{schema.plain(hostname)}-{zlib.crc32(host.encode(errors='surrogatepass')):08x}"
     named = with_id(recording, place.parts)
     tree = result_of(named)
     with contextlib.suppress(FileExistsError):

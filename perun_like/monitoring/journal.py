@@ -11,12 +11,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from perun_like.errors import FileError
+from perun_like.sampling.distrust import parse_object, read_plain
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import Stamp, has_stamp, sync_directory, write_whole
 from perun_like.store.references import plain_name
 from perun_like.store.trust import telling_damage
 
 _NAME = "published"
+_MOST_BYTES = 1 << 16
 
 
 class _Intent(NamedTuple):
@@ -63,13 +65,12 @@ def release(place: RunPlace) -> None:
 def _read(place: RunPlace) -> _Intent | None:
     """The note; None if there is none."""
     try:
-        with open(_path(place)) as file:
-            text = file.read()
+        text = read_plain(_path(place), _MOST_BYTES)
     except OSError:
         return None
     try:
         with telling_damage(_path(place)):
-            note = json.loads(text)
+            note = parse_object(text)
             names = [plain_name(name) for name in note["path"]]
             return _Intent(os.path.join(os.path.dirname(place.parts), *names), Stamp(*map(int, note["stamp"])))
     except FileError:

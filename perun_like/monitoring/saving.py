@@ -18,11 +18,12 @@ from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.results import result_of
 from perun_like.sampling.local import remove_directory
 from perun_like.store import gather
-from perun_like.store.assembly import assemble, local_directories, with_id
+from perun_like.store.assembly import assemble, local_directories, set_damaged_aside, with_id
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import publish, stamp_of
 from perun_like.store.reader import load, open_run, recording_of
 from perun_like.store.summary import Summary, read_tree
+from perun_like.store.trust import telling_damage
 from perun_like.store.writer import write
 
 
@@ -98,10 +99,12 @@ def recover(parts: str) -> list[tuple[DataNode, str]]:
     Whatever ends it, it can be repeated.
 
     Raises:
-        PerunError: the run still goes on, there is nothing to recover, or a file can't be written.
+        StillWrittenError: the run goes on, or somebody else recovers it.
+        PerunError: there is nothing to recover, or a file can't be written.
     """
     place = RunPlace.of_parts(parts)
     try:
+        set_damaged_aside(place.parts)
         left_behind = local_directories(place.parts)
         saved = _recovered(place)
     finally:
@@ -124,7 +127,8 @@ def _recovered(place: RunPlace) -> list[tuple[DataNode, str]]:
     place = _named(place, recording)
     if any(host.rounds for host in recording.hosts):
         return save_each(recording, place)
-    tree = result_of(recording)
+    with telling_damage(place.parts):
+        tree = result_of(recording)
     try:
         save(recording, tree, place)
     except InputError:

@@ -7,6 +7,7 @@ are cleaned of anything a terminal would obey.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.report import format as form
@@ -25,6 +26,7 @@ from perun_like.report.rounds import (
     total_rounds,
 )
 from perun_like.report.tables import region_table, round_table
+from perun_like.units import NS_PER_S
 
 _FEW = 3  # hosts told by name in a sentence
 
@@ -173,11 +175,21 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
     hosts = run.find(NodeType.NODE)
     cuts = dict.fromkeys(host.metadata["cut"] for host in hosts if host.metadata.get("cut"))
     for cut in cuts:
-        yield f"The recording of {_listed([h.id for h in hosts if h.metadata.get('cut') == cut])} is incomplete: {cut}"
+        those = [host for host in hosts if host.metadata.get("cut") == cut]
+        yield f"The recording of {_listed([host.id for host in those])} is incomplete: {cut}{_when(those)}"
     for host in hosts:
         for entry in host.metadata.get("missing", ()):
             if entry["reason"] != host.metadata.get("cut") and entry["reason"] not in told:
                 yield ". ".join(filter(None, (f"{entry['what']}: {entry['reason']}", entry.get("remedy"))))
+
+
+def _when(hosts: Sequence[DataNode]) -> str:
+    """When recordings that were cut end: the first of them, if there are several."""
+    ends_ns = [ns for host in hosts if (ns := host.metadata.get("cut_unix_ns")) is not None]
+    if not ends_ns:
+        return ""
+    end = datetime.fromtimestamp(min(ends_ns) // NS_PER_S, timezone.utc)
+    return f"; {'the first' if len(hosts) > 1 else 'it'} ends at {end:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _listed(hosts: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+_PART = "part"  # a link that leads nowhere: it is made in one step
+
 
 def make_local_directory(token: str, rank: int = 0) -> str:
     """A new private directory with one for the rank's marks in it; returns the path of the run's directory.
@@ -56,6 +58,28 @@ def is_local_directory(path: str) -> bool:
     """Whether a path, of untrusted origin, can be that of a run's directory on this host, or below it."""
     ours = any(path.startswith(place + os.sep) for place in _places())
     return ours and os.path.normpath(path) == path and os.path.realpath(path) == path and os.path.isdir(path)
+
+
+def name_part(local: str, path: str) -> None:
+    """Note in a directory which part its contents belong to.
+
+    Raises:
+        OSError: it can't be noted.
+    """
+    os.symlink(_identity(path), os.path.join(local, _PART))
+
+
+def is_of_part(local: str, path: str) -> bool:
+    """Whether a directory's contents belong to this very part: not to one of which it is a copy."""
+    try:
+        return os.readlink(os.path.join(local, _PART)) == _identity(path)
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> str:
+    status = os.stat(path)
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _places() -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perun_like.sampling import ranks
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.keeping import Clocks, Notes, keep_marks
-from perun_like.sampling.local import remove_directory
+from perun_like.sampling.local import name_part, remove_directory
 from perun_like.sampling.protocol import Message
 from perun_like.sampling.spool import FOOTER, HEADER, NOTE, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper, closest_ns
@@ -80,6 +80,10 @@ class Sampler:
         header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
         header |= {"host": host_facts(), "clocks": self._clocks.begin}
         self._part.write_json(HEADER, header)
+        with contextlib.suppress(
+            OSError
+        ):  # it then isn't removed after a kill, as one of which nobody knows whose it is
+            name_part(self._local, order["part"])
 
     def _context_for(self, environ: Mapping[str, str]) -> Context:
         return Context(run_token=self._order["run_token"], environ=environ, **self._order["context"])

@@ -6,6 +6,7 @@ a host, or a few where devices are hidden from some of its ranks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -18,7 +19,8 @@ from perun_like.errors import FileError
 from perun_like.model.joining import joined
 from perun_like.model.recording import HostRecording, Process, Recording
 from perun_like.sampling import spool
-from perun_like.sampling.local import is_local_directory
+from perun_like.sampling.local import is_local_directory, is_of_part
+from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store.part import Part, header
 
 _KILLED = "the sampling process was killed"
@@ -42,7 +44,9 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     whole = joined([recording for recording, _ in made])
     if len(made) > 1 and any(host.rounds for host in whole.hosts):
         whole = replace(whole, hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
-    return with_id(whole, parts_directory)
+    first, *others = whole.hosts
+    first = replace(first, missing=(*first.missing, *_lost(parts_directory)))
+    return with_id(replace(whole, hosts=(first, *others)), parts_directory)
 
 
 def assemble_host(paths: Sequence[str]) -> Recording:
@@ -115,9 +119,49 @@ def part_files(parts_directory: str, beginning: str = "") -> list[str]:
     try:
         with os.scandir(parts_directory) as entries:
             parts = [e for e in entries if e.name.endswith(".part") and e.name.startswith(beginning)]
-            return sorted(entry.path for entry in parts if entry.stat().st_size)
+            plain = [entry for entry in parts if entry.is_file(follow_symlinks=False)]
+            return sorted(entry.path for entry in plain if entry.stat(follow_symlinks=False).st_size)
     except OSError as error:
         raise FileError(f"can't read {parts_directory}: {error.strerror}") from error
+
+
+def set_damaged_aside(parts_directory: str) -> None:
+    """Move parts without a beginning to ``<run id>.damaged``: the others make a run, and these may be mended.
+
+    Args:
+        parts_directory: ``<run id>.parts``.
+
+    Raises:
+        FileError: there are no others.
+    """
+    paths = part_files(parts_directory)
+    damaged = [path for path in paths if not _has_header(path)]
+    if damaged and len(damaged) == len(paths):
+        header(damaged[0])
+    for path in damaged:
+        os.makedirs(_aside(parts_directory), exist_ok=True)
+        os.rename(path, os.path.join(_aside(parts_directory), os.path.basename(path)))
+
+
+def _has_header(path: str) -> bool:
+    try:
+        header(path)
+    except FileError:
+        return False
+    return True
+
+
+def _aside(parts_directory: str) -> str:
+    return os.path.normpath(parts_directory).removesuffix(".parts") + ".damaged"
+
+
+def _lost(parts_directory: str) -> tuple[Missing, ...]:
+    """What was in the damaged parts of a run."""
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(_aside(parts_directory)) if name.endswith(".part"))
+        reason = f"it is damaged at its beginning, and left in {os.path.basename(_aside(parts_directory))}"
+        return tuple(Missing("sampler", f"all of {name}", reason, domains=ADDED_DOMAINS) for name in names)
+    return ()
 
 
 def parts_by_host(paths: Sequence[str]) -> dict[str, list[str]]:
@@ -135,10 +179,20 @@ def parts_by_host(paths: Sequence[str]) -> dict[str, list[str]]:
 
 
 def local_directories(parts_directory: str) -> list[str]:
-    """Directories on this host that killed samplers left, and that the recording has the contents of."""
-    cut = [header(path) for path in part_files(parts_directory) if spool.footer(path) is None]
-    named = [facts["local"] for facts in cut] + [facts.get("marks") for facts in cut]
-    return [path for path in dict.fromkeys(named) if path and is_local_directory(path)]
+    """Directories on this host that killed samplers left, and that the recording has the contents of.
+
+    A part may have been copied, or made by anybody: a directory is only one of these if it names the part as well.
+    """
+    found: dict[str, None] = {}
+    for path in part_files(parts_directory):
+        facts = header(path) if spool.footer(path) is None else {"local": ""}
+        local = facts["local"]
+        if is_local_directory(local) and is_of_part(local, path):
+            found[local] = None
+            marks = facts["marks"] or local
+            if local.startswith(marks + os.sep) and is_local_directory(marks):
+                found[marks] = None
+    return list(found)
 
 
 def _functions(parts: Sequence[Part]) -> dict[str, Any]:

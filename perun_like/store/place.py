@@ -13,7 +13,7 @@ import time
 import zlib
 from typing import NamedTuple
 
-from perun_like.errors import InputError, PerunError
+from perun_like.errors import FileError, InputError, PerunError, StillWrittenError
 from perun_like.sampling.local import remove_directory
 
 PARTS_SUFFIX = ".parts"
@@ -115,11 +115,13 @@ class RunPlace(NamedTuple):
 
         Raises:
             InputError: this is not the directory of a run's parts.
-            PerunError: a monitor or a sampler of the run still lives.
+            StillWrittenError: a monitor or a sampler of the run still lives.
+            FileError: there is something in it that no run leaves there.
         """
         parts = os.path.normpath(parts)
         if not parts.endswith(PARTS_SUFFIX) or not os.path.isdir(parts):
             raise InputError(f"{parts} is not the {PARTS_SUFFIX} directory of a run that was cut short")
+        _check_plain(parts)
         for name in os.listdir(parts):  # a sampler holds a lock on its part for as long as it lives
             if (lock := _lock(os.path.join(parts, name))) >= 0:
                 os.close(lock)
@@ -179,11 +181,26 @@ class RunPlace(NamedTuple):
         self.lock.release()
 
 
+def _check_plain(directory: str) -> None:
+    """See that there are only files, and directories of files, in a directory that is going to be removed.
+
+    Raises:
+        FileError: there is a link, a pipe or the like: what it leads to isn't ours to read or to remove.
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _check_plain(entry.path)
+            elif not entry.is_file(follow_symlinks=False):
+                kind = "a link" if entry.is_symlink() else "neither a file nor a directory"
+                raise FileError(f"{entry.path} is {kind}, which no run leaves: remove it and try again")
+
+
 def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:
     """Lock a file or directory for as long as the descriptor is open; -1 if this file system can't.
 
     Raises:
-        PerunError: somebody else has it locked.
+        StillWrittenError: somebody else has it locked.
     """
     fd = -1
     try:
@@ -191,7 +208,7 @@ def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise PerunError(f"{path} is still being written: wait until its program has ended") from None
+        raise StillWrittenError(f"{path} is still being written: wait until its program has ended") from None
     except OSError:
         if fd >= 0:
             os.close(fd)

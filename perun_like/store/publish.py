@@ -10,6 +10,7 @@ import zlib
 from typing import NamedTuple
 
 from perun_like.errors import InputError, PerunError
+from perun_like.sampling.distrust import open_plain
 from perun_like.store import schema
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -46,7 +47,7 @@ def has_stamp(path: str, stamp: Stamp) -> bool:
     Raises:
         OSError: it can't be read.
     """
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         if os.fstat(file.fileno()).st_size != stamp.size_b or stamp.size_b < schema.SEAL_BYTES:
             return False
         file.seek(-schema.SEAL_BYTES, os.SEEK_END)

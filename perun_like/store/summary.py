@@ -5,14 +5,16 @@ A summary is there if and only if its host file is. It is compressed JSON, which
 
 from __future__ import annotations
 
-import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from perun_like.model.node import DataNode
 from perun_like.model.recording import Recording
 from perun_like.model.serial import encode, encode_tree, from_dict
+from perun_like.sampling.distrust import parse, read_plain
+from perun_like.store.facts import integer
 from perun_like.store.gather import HostFile
 from perun_like.store.publish import Stamp, write_whole
 from perun_like.store.reader import recording_of
@@ -21,6 +23,7 @@ from perun_like.store.trust import telling_damage
 from perun_like.store.writer import facts_of
 
 SUFFIX = ".summary"
+_FEW_BYTES, _MOST_INFLATION = 1 << 24, 300
 _MOST_BYTES = 1 << 30  # of a host with a hundred thousand regions; what says that it is larger is damaged
 
 
@@ -70,15 +73,19 @@ def read_summary(path: str) -> Summary:
     """
     with telling_damage(path):
         facts, _ = _texts(path)
-        content: dict[str, Any] = json.loads(facts)
+        content: dict[str, Any] = parse(facts, _MOST_BYTES)
         file = content["file"]
         return Summary(
             identity=str(content["identity"]),
-            parts=tuple(str(name) for name in content["parts"]),
-            file=HostFile(plain_name(file["name"]), Stamp(**file["stamp"]), {**file["host"]}),
+            parts=tuple(plain_name(name) for name in content["parts"]),
+            file=HostFile(plain_name(file["name"]), _stamp(file["stamp"]), {**file["host"]}),
             recording=recording_of(content["recording"]),
             path=path,
         )
+
+
+def _stamp(facts: Mapping[str, Any]) -> Stamp:
+    return Stamp(integer(facts, "size_b"), integer(facts, "crc32", high=(1 << 32) - 1))
 
 
 def read_tree(summary: Summary) -> DataNode:
@@ -88,17 +95,16 @@ def read_tree(summary: Summary) -> DataNode:
         FileError: it can't be read, or is damaged.
     """
     with telling_damage(summary.path):
-        return from_dict(json.loads(_texts(summary.path)[1]))
+        return from_dict(parse(_texts(summary.path)[1], _MOST_BYTES))
 
 
 def _texts(path: str) -> list[bytes]:
     """The two texts of a summary: facts, and the result. Each carries a checksum of its own."""
-    with open(path, "rb") as file:
-        content = file.read()
+    content = read_plain(path, _MOST_BYTES)
     texts: list[bytes] = []
     while content and len(texts) < 2:
         inflater = zlib.decompressobj()
-        texts.append(inflater.decompress(content, _MOST_BYTES))
+        texts.append(inflater.decompress(content, min(_MOST_BYTES, _FEW_BYTES + _MOST_INFLATION * len(content))))
         if not inflater.eof:
             raise ValueError("it ends too early, or is too large")
         content = inflater.unused_data
