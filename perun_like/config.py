@@ -35,6 +35,7 @@ class Settings(NamedTuple):
         run_id: The run's id; None: a new one.
         output: Directory of results.
         period_ns: Time between reads of energy counters.
+        spool_budget_b: Room on disk for a host's samples during a run; beyond it older ones are thinned out.
         json: File for the result as JSON; None: none.
         backend: Backends to use; empty: all.
         rounds: How often to run a program, or a function at each call.
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     run_id: str | None = None
     output: str = "perun_results"
     period_ns: int = 100_000_000
+    spool_budget_b: int = 1_000_000_000
     json: str | None = None
     backend: tuple[str, ...] = ()
     rounds: int = 1
@@ -125,6 +127,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("output", "--output", "DIR", "Directory of results.", values.path, '"results"', "path"),
     Option("period_ns", "--period", "TIME", "Time between reads of energy, 1ms to 60s.", values.period,
            '"100ms"'),
+    Option("spool_budget_b", "--spool-budget", "SIZE", "Room for a host's samples; older ones are then thinned out.",
+           values.spool_budget, '"1GB"'),
     Option("json", "--json", "FILE", "Write the result as JSON too.", values.path, '"result.json"', "path"),
     Option("backend", "--backend", "NAME", "Use only this family of sensors; repeatable.", values.backends,
            '["rapl", "host"]', "list"),

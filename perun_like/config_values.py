@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NoReturn
 
 from perun_like.errors import InputError
-from perun_like.units import NS_PER_S, parse_duration_ns, parse_number, parse_price
+from perun_like.units import NS_PER_S, parse_duration_ns, parse_number, parse_price, parse_size_b
 
 MIN_PERIOD_NS = 1_000_000
 MAX_PERIOD_NS = 60 * NS_PER_S
 MOST_ROUNDS = 10_000
+MIN_SPOOL_B = 1_000_000
+MAX_SPOOL_B = 10**15
 MAX_NAME_BYTES = 200  # leaves room in the 255 that file systems allow for what we append
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
@@ -49,6 +51,14 @@ def period(text: str) -> int:
     if period_ns > MAX_PERIOD_NS:
         _fail(f"period too long: {text!r}; at least 1ms, at most 60s")
     return period_ns
+
+
+def spool_budget(text: str) -> int:
+    """Bytes that samples may take."""
+    size_b = parse_size_b(text)
+    if not MIN_SPOOL_B <= size_b <= MAX_SPOOL_B:
+        _fail(f"{text!r} is not allowed for samples: at least 1MB, at most 1000TB")
+    return size_b
 
 
 def path(text: str) -> str:

@@ -15,6 +15,11 @@ _MINUTE_NS = 60 * NS_PER_S
 _DURATION_NS = {
     "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": NS_PER_S, "min": _MINUTE_NS, "h": 60 * _MINUTE_NS,
 }  # fmt: skip
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*")
+_SIZE_B = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
 _PRICE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]{3})\s*")
 
 
@@ -31,6 +36,21 @@ def parse_duration_ns(text: str) -> int:
     if not math.isfinite(duration_ns):
         raise InputError(f"{text[:20]!r}… is longer than any duration")
     return round(duration_ns)
+
+
+def parse_size_b(text: str) -> int:
+    """Bytes of a written size such as ``500MB`` or ``1.5 GiB``.
+
+    Raises:
+        InputError: the text isn't a number with one of the units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InputError(f"{text!r} is not a size: write number and unit, such as 500MB, 1GB or 1.5GiB")
+    size_b = float(match[1]) * _SIZE_B[match[2]]
+    if not math.isfinite(size_b):
+        raise InputError(f"{text[:20]!r}… is larger than any disk")
+    return round(size_b)
 
 
 def parse_price(text: str) -> tuple[float, str]:

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 
 from perun_like.model.recording import Bools, Int64s, Stream
 from perun_like.sensing.contract import COUNTER, Sensor
+from perun_like.sensing.limits import ceiling, uncertainty
 from perun_like.units import NS_PER_S
-
-# Of an energy counter that wraps and names no ceiling, in watts: more than any one device draws.
-_SAFE_CEILING_W = 5000.0
-_KERNEL_ROUNDING_J = 1e-6  # the kernel prints whole microjoules
-_CPU_TIME_FIELDS = 5  # busy time is the sum of that many numbers in /proc/stat, each cut to whole ticks
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,6 @@ class Counter:
     def uncertainty(self) -> float:
         """By how much the difference of two reads may be off, in the sensor's unit: one step, and rounding."""
         return uncertainty(self.sensor)
-
-
-def uncertainty(sensor: Sensor) -> float:
-    """By how much the difference of two reads of a counter may be off, in its unit."""
-    step = sensor.resolution * sensor.scale
-    if sensor.unit == "J":
-        return step + _KERNEL_ROUNDING_J
-    return step * _CPU_TIME_FIELDS if sensor.unit == "s" else step
 
 
 def counters(stream: Stream) -> list[Counter]:
@@ -127,13 +115,11 @@ def _most(sensor: Sensor, span_ns: Int64s) -> NDArray[np.float64]:
 
     What the first read shows may be a tick and a lag old already, while the second may show this instant.
     """
-    ceiling = sensor.ceiling
-    if ceiling is None and sensor.modulus is not None and sensor.unit == "J":
-        ceiling = _SAFE_CEILING_W
-    if ceiling is None:
+    most = ceiling(sensor)
+    if most is None:
         return np.full(len(span_ns), np.inf)
     longest_s = (span_ns + sensor.tick_ns + sensor.lag_ns) / NS_PER_S
-    return np.asarray((ceiling * longest_s + uncertainty(sensor)) / sensor.scale)
+    return np.asarray((most * longest_s + uncertainty(sensor)) / sensor.scale)
 
 
 def _cumulated(steps: NDArray[np.int64] | Bools, reads: int) -> Int64s:

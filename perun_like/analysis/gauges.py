@@ -26,7 +26,7 @@ class Gauge:
     """Successful reads of a gauge.
 
     Attributes:
-        period_ns: The grid asked for.
+        period_ns: The grid asked for; where some reads were left out to save room, how far apart the others are.
         t0_ns: Just before each read, int64, shape (reads,), ascending.
         at_ns: When each was: the middle between just before and just after it.
         values: What it showed, in the sensor's unit.
@@ -44,7 +44,7 @@ class Gauge:
         valid, sensor = stream.valid[row], stream.sensors[row]
         t0_ns = stream.t0_ns[valid]
         at_ns = t0_ns + (stream.t1_ns[valid] - t0_ns) // 2
-        return cls(sensor, stream.period_ns, t0_ns, at_ns, stream.raw[row][valid] * sensor.scale)
+        return cls(sensor, max(stream.period_ns, stream.apart_ns), t0_ns, at_ns, stream.raw[row][valid] * sensor.scale)
 
     def within(self, windows: Windows) -> Floats:
         """The values that were read in the windows."""

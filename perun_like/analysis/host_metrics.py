@@ -174,6 +174,7 @@ def _sensor_node(host: Host, sensor: Sensor, metrics: dict[str, Metric]) -> Data
         "model": dict(sensor.model),
         "mean_over_ns": sensor.window_ns or None,
         "period_ns": stream.period_ns,
+        "apart_ns": stream.apart_ns or None,
         "read_by_rank": stream.rank,
         "reads": len(valid),
         "failed_reads": int(len(valid) - valid.sum()),

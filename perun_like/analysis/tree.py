@@ -116,6 +116,9 @@ def _node_metadata(host: Host) -> dict[str, Any]:
     facts: dict[str, Any] = dict(host.recording.host)
     facts["missing"] = [entry._asdict() for entry in host.recording.missing if not entry.quiet]
     facts["stats"] = dict(host.recording.stats)
+    apart_ns = max((stream.apart_ns for stream in host.recording.streams), default=0)
+    if apart_ns:
+        facts["apart_ns"] = apart_ns
     if host.recording.cut:
         facts["cut"] = host.recording.cut
         facts["cut_unix_ns"] = host.last_read_unix_ns

@@ -64,6 +64,8 @@ def written(option: Option, value: Any) -> str:
         return "no" if value else "yes"
     if option.field == "period_ns":
         return period(value).replace(" ", "")
+    if option.field == "spool_budget_b":
+        return f"{value / 1e9:g}GB"
     if option.multiple:
         return ", ".join(value) if value else "all"
     if isinstance(value, tuple):

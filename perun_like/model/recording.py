@@ -26,6 +26,7 @@ class Stream:
         raw: Raw integers as read, int64, shape (sensors, sweeps), rows contiguous. Meaningless where not valid.
         valid: Whether a read succeeded, shape (sensors, sweeps).
         rank: The rank that had the sampler started which read them: of a host's ranks one reads for all.
+        apart_ns: How far apart older sweeps are, where some were left out to save room; 0 where all are there.
     """
 
     backend: str
@@ -36,6 +37,7 @@ class Stream:
     raw: Int64s
     valid: Bools
     rank: int = 0
+    apart_ns: int = 0
 
 
 @dataclass(frozen=True)

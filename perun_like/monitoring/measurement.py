@@ -88,6 +88,7 @@ class Measurement:
             "paths": import_paths(backends),
             "assigned": {name: list(ids) for name, ids in assigned.items()},
             "period_ns": config.period_ns,
+            "spool_budget_b": config.spool_budget_b,
             "part": self.place.part(os.uname().nodename),
             "local": self._local,
             "run_token": self.marks,

@@ -152,8 +152,14 @@ def _sampler(page: Page, run: DataNode, when: str = "") -> list[str]:
     period = run.metadata.get("period_ns")
     every = f", read every {form.period(period)}" if period else ""
     who = "Sampler" if hosts == 1 else f"Samplers of {hosts:,} hosts"
-    text = f"{who}: {form.number(cost.value, 's')} of CPU time{when}{share}{every}, {_ticks(missed)}"
+    text = f"{who}: {form.number(cost.value, 's')} of CPU time{when}{share}{every}, {_ticks(missed)}{_thinned(run)}"
     return page.paragraph(text, YELLOW if missed.value else DIM)
+
+
+def _thinned(run: DataNode) -> str:
+    """What became of older samples, where there was no room for all."""
+    apart_ns = max((int(host.metadata.get("apart_ns") or 0) for host in run.find(NodeType.NODE)), default=0)
+    return f"; older samples thinned out to one every {form.period(apart_ns)}: see --spool-budget" if apart_ns else ""
 
 
 def _ticks(missed: Metric) -> str:

@@ -53,6 +53,8 @@ def detach(kept: int = 0) -> None:
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         if int(name) > 2 + kept:
             _close_quietly(int(name))
+    for fd in range(3, 3 + kept):
+        os.set_inheritable(fd, False)  # a process of ours that outlived us must not seem to be us
     if hasattr(os, "sched_setaffinity"):
         # The kernel keeps only the CPUs that the cpuset allows, and refuses if it allows none of these: in a container
         # CPUs needn't be numbered from 0. Where we run then is of no consequence.

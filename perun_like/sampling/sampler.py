@@ -29,6 +29,7 @@ from perun_like.units import NS_PER_S
 
 if TYPE_CHECKING:
     from perun_like.sampling.activity import Activity
+    from perun_like.sampling.budget import Budget
     from perun_like.sampling.company import Company
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow 
 MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
 LAST_SWEEP_TIMEOUT_S = 2.0
 _PATIENCE_S = 0.02  # for a backend, before the next one has its turn beside it
+SPOOL_BUDGET_B = 10**9
 LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is measured in place is looked up
 
 
@@ -60,6 +62,8 @@ class Sampler:
         self._context = self._context_for(os.environ)
         self._part = Part(order["part"])
         self._clocks = Clocks(self._part, read_clocks)
+        self._budget_b: int = order.get("spool_budget_b", SPOOL_BUDGET_B)
+        self._budget: Budget | None = None
         self._missing: list[Missing] = []
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
         self._next_stream = 0
@@ -241,12 +245,23 @@ class Sampler:
             self._notes.keep()
         self._clocks.keep()
 
+    def keep_within_budget(self) -> None:
+        """Have older samples thinned out if the part has become too large."""
+        if self._budget is None and self._part.size_b > self._budget_b:
+            from perun_like.sampling.budget import Budget  # few runs are long enough to need it
+
+            self._budget = Budget(self._part, self._budget_b)
+        if self._budget is not None:
+            self._budget.look()
+
     def fsync(self) -> None:
         """Wait until the run's directory has everything."""
         self._part.sync()
 
     def close(self, cut: str | None) -> dict[str, Any]:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
+        if self._budget is not None:
+            self._budget.abandon()
         self.move()
         if self._marks is not None:
             keep_marks(self._part, self._marks)

@@ -67,6 +67,7 @@ class Server:
                 with contextlib.suppress(OSError):  # a full disk may have room again; the tails keep the samples
                     sampler.move()
                     sampler.fsync()
+                    sampler.keep_within_budget()
 
     def _tell_newest(self, sampler: Sampler) -> None:
         """Tell the newest values if they are wanted; never wait for a monitor that doesn't read."""

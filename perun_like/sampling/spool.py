@@ -213,6 +213,39 @@ class Part:
             self.write(ROWS, rows, stream, sequence)
             tail.moved()
 
+    @property
+    def size_b(self) -> int:
+        """How large it is by now."""
+        return os.fstat(self._fd).st_size
+
+    def become(self, path: str, since_b: int) -> None:
+        """Go on in another file that stands for the beginning of this one, and put it in this one's place.
+
+        A kill at any moment leaves one of the two where this one was, whole.
+
+        Args:
+            path: The file, in the same directory and synced.
+            since_b: Where what it doesn't stand for begins in this one.
+
+        Raises:
+            OSError: it can't be done; this one is as it was.
+        """
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open_plain(self.path) as whole:
+                whole.seek(since_b)
+                while piece := whole.read(_PIECE):
+                    os.write(fd, piece)
+            os.fdatasync(fd)
+            os.rename(path, self.path)
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd = fd
+
     def sync(self) -> None:
         """Wait until everything is on the disk."""
         os.fdatasync(self._fd)
@@ -222,8 +255,8 @@ class Part:
         os.close(self._fd)
 
 
-def frames(path: str) -> Iterator[Frame]:
-    """The good frames of a part file.
+def frames(path: str, until_b: int | None = None) -> Iterator[Frame]:
+    """The good frames of a part file, or of so much of its beginning.
 
     A sampler that was killed leaves a torn last frame, and a disk may damage any: those are passed over. It is read,
     not mapped: whoever truncates the file meanwhile must not end us by a SIGBUS.
@@ -239,6 +272,7 @@ def frames(path: str) -> Iterator[Frame]:
             raise FileError(
                 f"{path} is no part, or is damaged: of the {size:,} bytes that it says, {there_b:,} are there"
             )
+        size = size if until_b is None else min(size, until_b)
         at, left_b = _find_magic(fd, 0, size), _MOST_READINGS * size
         while at >= 0:
             frame, read_b = _frame_at(fd, at, size)

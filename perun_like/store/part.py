@@ -20,6 +20,7 @@ from perun_like.sampling.keeping import frames_of_note, run_of_note, tails_left
 from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import Frame
+from perun_like.sampling.thinning import furthest_ns
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store import facts as known
 from perun_like.store import marked
@@ -104,6 +105,7 @@ class Part:
         if named:
             self.run = min(named, key=lambda note: int(note["rank"]))["run"]
         self._inside = {name for note in self._notes for name in note.get("inside", ())}
+        self._apart_ns = max((note["apart_ns"] for note in self._notes if "apart_ns" in note), default=0)
         self._rows = self._by_stream(spool.ROWS)
         self._streams = self._all_streams()
 
@@ -207,7 +209,8 @@ class Part:
             return []
         if odd or sorted(numbered) != list(range(1, len(numbered) + 1)):
             self._lack(stream.backend, "some samples", "the part is damaged")
-        return [replace(stream, rank=self._header["rank"])]
+        apart_ns = min(self._apart_ns, furthest_ns(stream.sensors))
+        return [replace(stream, rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
 
     def _last_ns(self) -> int:
         return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
@@ -264,6 +267,8 @@ def _note(content: Mapping[str, Any]) -> dict[str, Any]:
         note |= {"function": known.text(content, "function"), "place": content.get("place")}
     if "clocks" in content:
         note["clocks"] = known.clocks(known.mapping(content, "clocks"))
+    if "apart_ns" in content:
+        note["apart_ns"] = known.integer(content, "apart_ns", high=known.LAST_NS)
     if "inside" in content:
         note["inside"] = known.listed(content, "inside", str)
     if "gpus_of_rank" in content:

@@ -83,6 +83,7 @@ class StreamFile:
         self.period_ns = known.integer(facts, "period_ns", 1, known.LAST_NS)
         self.rank = known.integer({"rank": 0, **facts}, "rank", high=known.MOST_RANKS)
         self.sweeps = known.integer(facts, "sweeps")
+        self._apart_ns = known.integer({"apart_ns": 0, **facts}, "apart_ns", high=known.LAST_NS)
         self._columns = [str(entry["column"]) for entry in facts["sensors"]]
         self._valid = [entry["valid"] for entry in facts["sensors"]]
         self.sensors = tuple(known.sensor(entry["sensor"]) for entry in facts["sensors"])
@@ -109,7 +110,8 @@ class StreamFile:
             mask = np.ones((len(self.sensors), length), np.bool_)
             for flags, values in zip(mask, valid, strict=True):
                 flags[:] = True if values is None else next(values) != 0
-            yield Stream(self.backend, self.period_ns, self.sensors, t0_ns, t0_ns + read_ns, raw, mask, self.rank)
+            t1_ns = t0_ns + read_ns
+            yield Stream(self.backend, self.period_ns, self.sensors, t0_ns, t1_ns, raw, mask, self.rank, self._apart_ns)
 
     def _valid_pieces(self, name: str | None, rows: int) -> Iterator[Int64s] | None:
         return None if name is None else pieces(self._file, f"{self._group}/{name}", self.sweeps, rows)

@@ -131,6 +131,7 @@ def _stream(group: str, stream: Stream, jobs: list[_Job]) -> dict[str, Any]:
         "period_ns": stream.period_ns,
         "rank": stream.rank,
         "sweeps": len(stream.t0_ns),
+        **({"apart_ns": stream.apart_ns} if stream.apart_ns else {}),
         "sensors": [_sensor(group, stream, row, names, jobs) for row in range(len(stream.sensors))],
     }
 

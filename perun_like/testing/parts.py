@@ -54,13 +54,19 @@ def _write_stream(part: Part, stream: Stream, number: int) -> None:
     sensors = [sensor._asdict() for sensor in stream.sensors]
     facts: Mapping[str, Any] = {"backend": stream.backend, "period_ns": stream.period_ns, "sensors": sensors}
     part.write_json(spool.STREAM, dict(facts), number)
-    masks = np.zeros((spool.mask_words(len(sensors)), len(stream.t0_ns)), np.int64)
+    rows = rows_of(stream)
+    for sequence, first in enumerate(range(0, len(rows), _ROWS_PER_FRAME), 1):
+        part.write(spool.ROWS, rows[first : first + _ROWS_PER_FRAME].tobytes(), number, sequence)
+
+
+def rows_of(stream: Stream) -> Int64s:
+    """The sweeps of a stream as a sampler writes them, one row each."""
+    sensors = len(stream.sensors)
+    masks = np.zeros((spool.mask_words(sensors), len(stream.t0_ns)), np.int64)
     for row, valid in enumerate(stream.valid):
         masks[row // spool.MASK_BITS] |= valid.astype(np.int64) << (row % spool.MASK_BITS)
     raw = np.where(stream.valid, stream.raw, 0)
-    rows = np.ascontiguousarray(np.vstack([stream.t0_ns, stream.t1_ns, masks, raw]).T, "<i8")
-    for sequence, first in enumerate(range(0, len(rows), _ROWS_PER_FRAME), 1):
-        part.write(spool.ROWS, rows[first : first + _ROWS_PER_FRAME].tobytes(), number, sequence)
+    return np.ascontiguousarray(np.vstack([stream.t0_ns, stream.t1_ns, masks, raw]).T, "<i8")
 
 
 def _write_calls(part: Part, calls: RegionCalls, number: int) -> None:

@@ -28,6 +28,9 @@ CASES: dict[str, Case] = {
     "run_id": Case('"a"', "a", "0", "0", "c.1", "c.1", (".hidden", "starts with a dot.*file name")),
     "output": Case('"a/b"', "a/b", "/b", "/b", "c", "c", ("\0", "not a path")),
     "period_ns": Case('"2ms"', 2_000_000, "1s", 10**9, "1ms", 10**6, ("999us", "period too short.*at least 1ms")),
+    "spool_budget_b": Case(
+        '"2GB"', 2 * 10**9, "1.5GiB", 3 << 29, "1MB", 10**6, ("999kB", "at least 1MB, at most 1000TB")
+    ),
     "json": Case('"a.json"', "a.json", "b", "b", "-", "-", ("\0", "not a path")),
     "backend": Case(
         '["a", "b"]', ("a", "b"), "b, c", ("b", "c"), ("c", "d,c"), ("c", "d"), ("a,,b", "commas between them")
