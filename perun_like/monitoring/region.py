@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
-from perun_like.sampling.marks import Marks, MarksFile
+from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks, MarksFile
 from perun_like.sampling.spawn import RUN_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +50,24 @@ class Region:
 
     def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
-        end, ends = _begin(self.name), self._ends
+        ends, marks = self._ends, _process.marks
+        if marks is None:
+            if _process.known and not ends:
+                return self
+        elif (number := marks.numbers.get(self.name)) is not None:
+            # What ``_begin`` does where there is room, as there nearly always is: calling it takes half as long again.
+            file = marks.calls.newest
+            row = file.draw()
+            if row < FILE_ROWS:
+                words, at, me = file.words, row * ROW_WORDS, get_ident()
+                words[at] = number << 1
+                words[at + 1] = me
+                if ends and me in ends:
+                    self._reenter(me)
+                ends[me] = file, at + 3
+                words[at + 2] = monotonic_ns()
+                return self
+        end = _begin(self.name)
         if end is not None or ends:
             me = get_ident()
             if me in ends:

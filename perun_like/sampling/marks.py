@@ -52,7 +52,8 @@ class MarksFile:
 
     def __init__(self, path: str, row_words: int, number: int) -> None:
         size = FILE_ROWS * row_words * WORD_BYTES
-        fd = os.open(f"{path}-{number}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Read-only for all who open it by name: a program that truncates what it finds would end itself by SIGBUS.
+        fd = os.open(f"{path}-{number}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
             # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
             os.posix_fallocate(fd, 0, size)
@@ -63,27 +64,29 @@ class MarksFile:
         self.first = number * FILE_ROWS
 
 
-class _Rows:
+class Rows:
     """Rows of one kind: files that follow each other as they fill up."""
 
     def __init__(self, path: str, row_words: int) -> None:
         self._path, self._row_words = path, row_words
         self._lock = allocate_lock()
         self._next_file = 0
-        self.files = [self._open_file()]
+        self.newest = self._open_file()
+        self.files = [self.newest]
 
     def grow(self, full: MarksFile) -> bool:
         """Have a file with room after one that is full; False if there is none to be had."""
         with self._lock:
-            if self.files[-1] is not full:
+            if self.newest is not full:
                 return True  # another thread has been faster
             if self._next_file >= MAX_FILES:
                 return False
             try:
-                self.files.append(self._open_file())
+                self.newest = self._open_file()
+                self.files.append(self.newest)
             except OSError:
                 self._next_file = MAX_FILES
-            return self.files[-1] is not full
+            return self.newest is not full
 
     def _open_file(self) -> MarksFile:
         file = MarksFile(self._path, self._row_words, self._next_file)
@@ -107,13 +110,13 @@ class Marks:
         self._torn = False  # whether the last line lacks its end, for want of room
         self._id = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._next_number = 0
-        self._calls = _Rows(os.path.join(directory, f"marks-{self._id}"), ROW_WORDS)
-        self._rounds: _Rows | None = None
+        self.calls = Rows(os.path.join(directory, f"marks-{self._id}"), ROW_WORDS)
+        self._rounds: Rows | None = None
 
     @property
     def files(self) -> list[MarksFile]:
         """All that are mapped."""
-        return self._calls.files + (self._rounds.files if self._rounds is not None else [])
+        return self.calls.files + (self._rounds.files if self._rounds is not None else [])
 
     def number(self, name: str) -> int | None:
         """The number that stands for a region's name in the rows; None when it can't be written down."""
@@ -127,14 +130,14 @@ class Marks:
         number = self.numbers.get(name)
         if number is None and (number := self.number(name)) is None:
             return None
-        calls = self._calls
-        file = calls.files[-1]
+        calls = self.calls
+        file = calls.newest
         row = file.draw()
         while row >= FILE_ROWS:
             if not calls.grow(file):
                 self._lose(self._lost, name, resumed)
                 return None
-            file = calls.files[-1]
+            file = calls.newest
             row = file.draw()
         words, at = file.words, row * ROW_WORDS
         words[at] = number << 1 | resumed
@@ -152,13 +155,13 @@ class Marks:
         if number is None and (number := self.number(name)) is None:
             return None
         rounds = self._rounds or self._open_rounds()
-        file = rounds.files[-1]
+        file = rounds.newest
         row = file.draw()
         while row >= FILE_ROWS:
             if not rounds.grow(file):
                 self._lose(self._lost_rounds, name, first is not None)
                 return None
-            file = rounds.files[-1]
+            file = rounds.newest
             row = file.draw()
         words, at = file.words, row * ROUND_WORDS
         words[at] = number << 2 | (first is not None)
@@ -168,10 +171,10 @@ class Marks:
         words[at + 2] = monotonic_ns()
         return file, at
 
-    def _open_rounds(self) -> _Rows:
+    def _open_rounds(self) -> Rows:
         with self._lock:
             if self._rounds is None:
-                self._rounds = _Rows(os.path.join(self.directory, f"rounds-{self._id}"), ROUND_WORDS)
+                self._rounds = Rows(os.path.join(self.directory, f"rounds-{self._id}"), ROUND_WORDS)
             return self._rounds
 
     def _lose(self, lost: dict[str, int], name: str, resumed: int) -> None:

@@ -134,7 +134,8 @@ class Tail:
 
 
 def _create_mapping(path: str, size: int) -> mmap.mmap:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    # Read-only for all who open it by name: who truncates it would have us ended by SIGBUS.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
     try:
         # A mapped page that the disk has no room for would be a SIGBUS; allocating says so here instead.
         os.posix_fallocate(fd, 0, size)

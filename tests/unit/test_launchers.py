@@ -309,5 +309,7 @@ def test_nothing_heavy_is_imported() -> None:
     code = "import sys; before = set(sys.modules); import perun_like.launch.launchers\n"
     code = f"import typing; {code}print(*sorted(set(sys.modules) - before))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-    assert not {"socket", "subprocess", "select", "ctypes", "threading", "hashlib", "dataclasses"} & set(said.stdout.split())
+    assert not {"socket", "subprocess", "select", "ctypes", "threading", "hashlib", "dataclasses"} & set(
+        said.stdout.split()
+    )
     assert detect({}) == (0, 1, 0, None, 1, None, None)
