@@ -22,6 +22,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _GROWTH_B = 1 << 20  # of a child between measuring itself and exec: up to 280 KiB were seen
 _NUMBER = struct.Struct("<q")
+_WAKE_EVERY_S = 0.05
 _GRACE_S = 0.05  # a child that got the same signal as we did has this long to end of itself
 
 # Signals that end a process unless it says otherwise, and that people and job systems send.
@@ -145,7 +146,7 @@ class Child:
 
     def _relay(self, info: signal.struct_siginfo) -> Ending | None:
         """Hand a signal on if a process sent it to us; what the terminal sent, the child has got itself."""
-        if info.si_code > 0:
+        if info.si_code > 0 and not _is_hang_up_for_us_alone(info.si_signo):
             return None
         # Sent to our whole process group, the child has it too and may be ending already.
         signal.sigtimedwait({signal.SIGCHLD}, _GRACE_S)
@@ -162,11 +163,34 @@ class Child:
         return self._ending(status, usage) if pid else None
 
     def _stop_too(self) -> None:
-        """Stop with a program that has stopped itself, so that whoever controls the job sees it; go on with it too."""
+        """Stop with a program that has stopped, so that whoever controls the job sees it; go on with it too."""
         if self._is_stopped():  # else it has been continued in the meantime, with us
+            waker = self._start_waker()
             os.kill(os.getpid(), signal.SIGSTOP)
+            if waker is not None:
+                os.kill(waker, signal.SIGKILL)
+                os.waitpid(waker, 0)
             if self._is_stopped():
                 os.kill(self.pid, signal.SIGCONT)
+
+    def _start_waker(self) -> int | None:
+        """A process that has us go on when the program does: who continues it need not know of us."""
+        parent = os.getpid()
+        try:
+            waker = os.fork()
+        except OSError:
+            return None  # a limit on processes: then whoever continues the program has to continue us
+        if waker == 0:
+            try:
+                os.setsid()  # it must not be stopped with us
+                self._die_with_parent(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                while os.getppid() == parent:
+                    time.sleep(_WAKE_EVERY_S)
+                    if not self._is_stopped():
+                        os.kill(parent, signal.SIGCONT)
+            finally:
+                os._exit(0)
+        return waker
 
     def _is_stopped(self) -> bool:
         try:
@@ -203,6 +227,14 @@ class Child:
             os.waitpid(self.pid, 0)
             raise CannotExecuteError(program, numbers[-1] if numbers else errno.EAGAIN)
         return int(numbers[0]) * 1024 + _GROWTH_B
+
+
+def _is_hang_up_for_us_alone(number: int) -> bool:
+    """Whether a signal of the kernel's says that the terminal is gone: it tells that to the leader of its session only.
+
+    A shell that leads would end, and the kernel then tell the others. Where the shell has become us, we have to.
+    """
+    return number == signal.SIGHUP and os.getsid(0) == os.getpid()
 
 
 def _threads() -> int:

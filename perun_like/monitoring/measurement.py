@@ -117,6 +117,8 @@ class Measurement:
 
     def sync(self, after_ns: int = 0) -> bool:
         """Have everything read once so that it shows what there was at an instant; whether it was."""
+        if self.sampler is not None:
+            self.sampler.wake()
         self.tell("sync", after_ns=after_ns)
         try:
             while self.sampler is not None and self.sampler.queue.get(READY_TIMEOUT_S)["type"] != "synced":
@@ -128,6 +130,7 @@ class Measurement:
     def stop(self, stop_ns: int) -> None:
         """Have everything read for a last time, a little after an instant, and the part completed."""
         if self.sampler is not None:
+            self.sampler.wake()
             try:
                 self.sampler.stop.set(stop_ns=stop_ns)
                 self.sampler.close.set()

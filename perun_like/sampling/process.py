@@ -67,6 +67,13 @@ class SamplerProcess:
         if self._orphan:
             self._reap_starter()
 
+    def wake(self) -> None:
+        """Have it go on if somebody has stopped it: it is going to be waited for."""
+        pid = self.ready.content.get("pid")
+        if pid is not None and self.is_alive():
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(pid, signal.SIGCONT)
+
     def is_alive(self) -> bool:
         """Whether the process is still running."""
         if self._orphan:

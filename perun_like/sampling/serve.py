@@ -7,6 +7,7 @@ has ended, whoever of them has started it.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import Any
 
@@ -86,7 +87,7 @@ class Server:
         kind = message["type"]
         if kind == "prepare":
             sampler.prepare()
-            self._report("ready", **({"sensors": sampler.sensors()} if message.get("live") else {}))
+            self._report("ready", pid=os.getpid(), **({"sensors": sampler.sensors()} if message.get("live") else {}))
         elif kind == "start":
             sampler.start()
             self._report("started")

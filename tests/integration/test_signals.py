@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +131,46 @@ def test_we_stop_with_a_program_that_stops_itself(started: Callable[..., Any]) -
         os.kill(process.pid, signal.SIGCONT)
         assert process.communicate(timeout=30)[0] == "on again\n"
         assert process.returncode == 0
+
+
+def test_we_go_on_with_a_program_that_only_was_continued(started: Callable[..., Any]) -> None:
+    source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n" + WAITS
+    with started(source) as process:
+        child, _ = children_of(process)
+        child.suspend()
+        assert os.waitid(os.P_PID, process.pid, os.WSTOPPED) is not None
+        child.resume()
+        child.send_signal(signal.SIGUSR1)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_a_terminal_that_we_lead_ends_the_program_with_it(started: Callable[..., Any], tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+
+    def lead() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with started(WAITS, stdin=theirs, start_new_session=True, preexec_fn=lead) as process:
+        os.close(theirs)
+        os.close(ours)
+        process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGHUP
+    (run,) = result_in(tmp_path).find(NodeType.RUN)
+    assert run.metadata["signal"] == signal.SIGHUP
+
+
+def test_a_sampler_that_was_stopped_is_woken_at_the_end(started: Callable[..., Any], tmp_path: Path) -> None:
+    source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n" + WAITS
+    with started(source) as process:
+        child, sampler = children_of(process)
+        sampler.suspend()
+        child.send_signal(signal.SIGUSR1)
+        _, report = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "sampling process" not in report
+    (path,) = tmp_path.glob("perun_results/script/*.h5")
+    assert read_recording(str(path)).hosts[0].cut is None
 
 
 def test_the_program_dies_with_us_and_nothing_is_lost(started: Callable[..., Any], perun: Run, tmp_path: Path) -> None:
