@@ -186,9 +186,8 @@ class Session:
             )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the program ends as it would have, whatever fails
             reason = error if isinstance(error, Exception) else InterruptedError("interrupted")
+            measurement.keep()
             self._complain(not_saved(reason, measurement.place))
-            measurement.keep_local()
-            measurement.place.unlock()
             return None
         if measurement.problem is not None:
             self._complain(measurement.problem)

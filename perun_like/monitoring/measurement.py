@@ -140,6 +140,7 @@ class Measurement:
     def abandon(self) -> None:
         """Have everything removed: nothing was run."""
         self.stop(0)
+        self._await_part()  # it would put its part back
         self.place.release()
 
     def finish(self, failed: bool, get_ready: Callable[[], None]) -> bool:  # noqa: ARG002 - it matters among several
@@ -160,9 +161,13 @@ class Measurement:
         except (SamplerError, TimeoutError) as error:
             self._lose(error)
 
-    def keep_local(self) -> None:
-        """Leave what is on this host where it is: if the sampler was killed, its newest samples are only there."""
-        self._local = None
+    def keep(self) -> None:
+        """Leave what was sampled for people to recover, on this host too: a killed sampler's newest is only there."""
+        if self.place.is_empty():
+            self.place.release()
+        else:
+            self._local = None
+            self.place.unlock()
 
     def tell_failure(self) -> None:
         """The application has failed: people are told what they couldn't know otherwise."""

@@ -302,9 +302,8 @@ class PerunMonitor:
                 self.path = place.path
         except Exception as error:  # noqa: BLE001 - whatever we fail at, the application's end must be told as it was
             self.status = MonitorStatus.PERUN_ERROR
+            measurement.keep()
             self.problem = not_saved(error, place)
-            measurement.keep_local()
-            place.unlock()
             return tree
         from perun_like.monitoring.callbacks import after_run
 

@@ -8,21 +8,31 @@ import os
 import stat
 
 _PART = "part"  # a link that leads nowhere: it is made in one step
+_ROOM_B = 16 << 20  # for tails and marks; a dozen counters at 1 kHz take half of it
 
 
 def make_local_directory(token: str, rank: int = 0) -> str:
     """A new private directory with one for the rank's marks in it; returns the path of the run's directory.
 
-    It is in memory (``/dev/shm``) where there is some to be had, else among temporary files.
+    It is in memory (``/dev/shm``), or among temporary files if only they have room for it.
 
     Raises:
         OSError: it can't be created in any of these places, or other users have taken them all.
     """
-    *others, last = _places()
+    *others, last = sorted(_places(), key=lambda place: not _has_room(place))
     for place in others:
         with contextlib.suppress(OSError):
             return _make(place, token, rank)
     return _make(last, token, rank)
+
+
+def _has_room(place: str) -> bool:
+    """Whether what a usual run has there would fit."""
+    try:
+        status = os.statvfs(os.path.dirname(place))
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize >= _ROOM_B
 
 
 def private_directory() -> str:
@@ -60,25 +70,31 @@ def is_local_directory(path: str) -> bool:
     return ours and os.path.normpath(path) == path and os.path.realpath(path) == path and os.path.isdir(path)
 
 
-def name_part(local: str, path: str) -> None:
-    """Note in a directory which part its contents belong to.
+def name_part(local: str, part: str | int) -> None:
+    """Note in a directory which part its contents belong to, from now on.
+
+    Args:
+        local: The directory.
+        part: The part's path, or a descriptor of it.
 
     Raises:
         OSError: it can't be noted.
     """
-    os.symlink(_identity(path), os.path.join(local, _PART))
+    new = os.path.join(local, f"{_PART}.new")
+    os.symlink(_identity(part), new)
+    os.rename(new, os.path.join(local, _PART))
 
 
-def is_of_part(local: str, path: str) -> bool:
-    """Whether a directory's contents belong to this very part: not to one of which it is a copy."""
+def is_of_part(local: str, part: str | int) -> bool:
+    """Whether a directory's contents belong to this very part, by path or descriptor: not to a copy of it."""
     try:
-        return os.readlink(os.path.join(local, _PART)) == _identity(path)
+        return os.readlink(os.path.join(local, _PART)) == _identity(part)
     except OSError:
         return False
 
 
-def _identity(path: str) -> str:
-    status = os.stat(path)
+def _identity(part: str | int) -> str:
+    status = os.stat(part)
     return f"{status.st_dev}:{status.st_ino}"
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perun_like.sampling import ranks
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.keeping import Clocks, Notes, keep_marks
-from perun_like.sampling.local import name_part, remove_directory
+from perun_like.sampling.local import is_of_part, name_part, remove_directory
 from perun_like.sampling.protocol import Message
 from perun_like.sampling.spool import FOOTER, HEADER, NOTE, STREAM, Part, Tail
 from perun_like.sampling.sweeper import Sweeper, closest_ns
@@ -84,10 +84,7 @@ class Sampler:
         header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
         header |= {"host": host_facts(), "clocks": self._clocks.begin}
         self._part.write_json(HEADER, header)
-        with contextlib.suppress(
-            OSError
-        ):  # it then isn't removed after a kill, as one of which nobody knows whose it is
-            name_part(self._local, order["part"])
+        self._sign()
 
     def _context_for(self, environ: Mapping[str, str]) -> Context:
         return Context(run_token=self._order["run_token"], environ=environ, **self._order["context"])
@@ -239,6 +236,9 @@ class Sampler:
 
     def move(self) -> None:
         """Bring the newest samples from this host's memory to the run's directory."""
+        with contextlib.suppress(OSError):  # then they go to where it is now, if it is anywhere
+            self._part.restore()
+        self._sign()
         for stream, sweeper in self._sweepers.items():
             self._part.move(stream, sweeper.tail)
         if self._notes is not None:
@@ -253,6 +253,13 @@ class Sampler:
             self._budget = Budget(self._part, self._budget_b)
         if self._budget is not None:
             self._budget.look()
+            self._sign()
+
+    def _sign(self) -> None:
+        """Note whose the newest samples are: the part may be another file by now."""
+        with contextlib.suppress(OSError):  # nobody then knows whose they are, and they stay here after a kill
+            if not is_of_part(self._local, self._part.fileno()):
+                name_part(self._local, self._part.fileno())
 
     def fsync(self) -> None:
         """Wait until the run's directory has everything."""

@@ -185,10 +185,23 @@ class Part:
             OSError: the directory can't be written.
         """
         self.path = path
-        new = 0 if again else os.O_CREAT | os.O_EXCL
-        self._fd = os.open(path, os.O_WRONLY | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._fd = _open_part(path, 0 if again else os.O_CREAT | os.O_EXCL)
+
+    def restore(self) -> None:
+        """Have the file in its place, if it has been removed or moved away meanwhile, with its directory perhaps.
+
+        Raises:
+            OSError: it can't be made again; what was written is only where it was.
+        """
+        if is_at(self._fd, self.path):
+            return
+        from perun_like.sampling.restoring import move_to  # hardly any run needs it
+
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        fd, old = _open_part(self.path, os.O_CREAT | os.O_EXCL), self._fd
+        move_to(fd, old, self.path)
+        self._fd = fd
+        os.close(old)
 
     def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""
@@ -213,6 +226,10 @@ class Part:
             sequence, rows = taken
             self.write(ROWS, rows, stream, sequence)
             tail.moved()
+
+    def fileno(self) -> int:
+        """The descriptor of the file that it is by now."""
+        return self._fd
 
     @property
     def size_b(self) -> int:
@@ -254,6 +271,25 @@ class Part:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def _open_part(path: str, new: int) -> int:
+    fd = os.open(path, os.O_WRONLY | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def is_at(fd: int, path: str) -> bool:
+    """Whether an open file has this name.
+
+    Raises:
+        OSError: nobody lets us know.
+    """
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def frames(path: str, until_b: int | None = None) -> Iterator[Frame]:

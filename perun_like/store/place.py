@@ -137,6 +137,10 @@ class RunPlace(NamedTuple):
             return [os.path.join(self.parts, name) for name in os.listdir(self.parts) if name.endswith(".part")]
         return []
 
+    def is_empty(self) -> bool:
+        """Whether the parts are there and have nothing: on a full disk there may be no room even for a beginning."""
+        return os.path.isdir(self.parts) and not any(map(_has_data, self.part_files()))
+
     def refresh(self) -> None:
         """Have a network file system look again at what other hosts have written: it does so where one writes."""
         probe = os.path.join(self.parts, f".look-{os.getpid()}")
@@ -194,6 +198,13 @@ def _check_plain(directory: str) -> None:
             elif not entry.is_file(follow_symlinks=False):
                 kind = "a link" if entry.is_symlink() else "neither a file nor a directory"
                 raise FileError(f"{entry.path} is {kind}, which no run leaves: remove it and try again")
+
+
+def _has_data(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:
+        return False
 
 
 def _lock(path: str, kind: int = fcntl.LOCK_EX) -> int:

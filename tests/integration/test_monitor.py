@@ -110,7 +110,7 @@ def test_a_contradictory_rank_is_an_mpi_error(monitor: Monitor, comm: Comm, tmp_
 def test_a_sampler_that_cannot_start_leaves_the_program_alone(
     monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perun_like.sampling.process._BOOT", "raise SystemExit('broken')")
+    monkeypatch.setattr("perun_like.sampling.spawn._BOOT", "raise SystemExit('broken')")
     status, tree, code = monitor("raise SystemExit(3)").run_application("1")
     assert (status, code) == (MonitorStatus.SP_ERROR, 3)
     assert tree is not None
@@ -166,7 +166,7 @@ def test_a_monitor_can_run_its_application_again(monitor: Monitor) -> None:
 def test_a_failure_is_forgotten_at_the_next_run(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     m = monitor()
     with monkeypatch.context() as broken:
-        broken.setattr("perun_like.sampling.process._BOOT", "raise SystemExit('broken')")
+        broken.setattr("perun_like.sampling.spawn._BOOT", "raise SystemExit('broken')")
         assert m.run_application("1")[0] is MonitorStatus.SP_ERROR
     assert m.run_application("2")[0] is MonitorStatus.PROCESSING
     assert m.problem is None

@@ -19,7 +19,7 @@ from perun_like.monitoring.results import result_of
 from perun_like.sampling import budget
 from perun_like.sampling.budget import Budget
 from perun_like.sampling.coarser import rewrite
-from perun_like.sampling.local import make_local_directory, remove_directory
+from perun_like.sampling.local import is_of_part, make_local_directory, remove_directory
 from perun_like.sampling.marks import Marks
 from perun_like.sampling.sampler import Sampler
 from perun_like.sampling.spool import FOOTER, NOTE, ROWS, Part, frames, json_of
@@ -108,6 +108,7 @@ def test_a_sampler_keeps_its_part_within_the_budget_and_the_figures_true(
     stop_ns = row[0].words[row[1]] = time.monotonic_ns()
     for _ in range(3):
         assert replaced(path, sampler) < 4 * 40_000  # what comes at 40 kB/s while another process is started
+    assert is_of_part(local, path)  # so that a kill doesn't cost what hasn't been moved there yet
     sampler.watch({"rank": 0, "pid": 1, "start_ns": start_ns, "stop_ns": time.monotonic_ns(), "exit_code": 0})
     sampler.stop(time.monotonic_ns())
     sampler.close(None)

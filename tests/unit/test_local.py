@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_a_place_that_is_not_ours_alone_is_passed_over(places: list[Path], obsta
     assert Path(local.make_local_directory("token")) == places[1] / "token"
 
 
+@pytest.mark.parametrize(("roomy", "taken"), [([0, 1], 0), ([0], 0), ([1], 1), ([], 0)])
+def test_a_place_without_room_is_passed_over_for_one_that_has_some(
+    places: list[Path], monkeypatch: pytest.MonkeyPatch, roomy: list[int], taken: int
+) -> None:
+    free_b = {str(place.parent): (1 << 30 if number in roomy else 1 << 16) for number, place in enumerate(places)}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_frsize=4096, f_bavail=free_b[path] // 4096))
+    assert Path(local.make_local_directory("token")) == places[taken] / "token"
+
+
 def test_without_any_place_the_reason_is_told(places: list[Path]) -> None:
     for place in places:
         place.touch()
@@ -53,3 +63,16 @@ def test_only_a_run_s_own_directory_is_taken_for_one(places: list[Path], tmp_pat
     assert local.is_local_directory(made)
     for other in (str(tmp_path), str(places[0]), f"{places[0]}/../perun/token", f"{made}/", os.sep):
         assert not local.is_local_directory(other)
+
+
+def test_what_is_here_belongs_to_one_part_and_then_to_the_one_in_its_place(places: list[Path], tmp_path: Path) -> None:
+    made, part = local.make_local_directory("token"), tmp_path / "host.part"
+    part.touch()
+    local.name_part(made, str(part))
+    assert local.is_of_part(made, str(part))
+    part.rename(tmp_path / "elsewhere")
+    part.touch()
+    assert not local.is_of_part(made, str(part))
+    local.name_part(made, str(part))
+    assert local.is_of_part(made, str(part))
+    assert not local.is_of_part(made, str(tmp_path / "elsewhere"))

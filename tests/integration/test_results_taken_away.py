@@ -1,0 +1,42 @@
+"""Results whose place is removed, moved or full while the program runs."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+from perun_like.store.reader import read_recording
+
+
+@pytest.mark.parametrize("fault", ["shutil.rmtree('perun_results')", "os.rename('perun_results', 'elsewhere')"])
+def test_they_are_in_their_place_all_the_same(
+    perun: Run, script: Callable[[str], str], tmp_path: Path, fault: str
+) -> None:
+    name = script(f"import os, shutil, time\ntime.sleep(0.3)\n{fault}\ntime.sleep(0.2)\n")
+    done = perun("profile", "--run-id", "taken", name)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*.parts"))
+    recording = read_recording(str(tmp_path / "perun_results" / "script" / "taken.h5"))
+    (host,) = recording.hosts
+    assert host.cut is None
+    assert all(stream.t0_ns[0] <= recording.window_ns[0] for stream in host.streams)
+    assert all(stream.t1_ns[-1] >= recording.window_ns[1] for stream in host.streams)
+
+
+def test_nothing_is_left_where_there_was_no_room_even_for_a_beginning(
+    perun: Run, script: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = script("import sys\nprint('done')\nsys.exit(3)\n")
+
+    def allow_no_data() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = perun("profile", name, preexec_fn=allow_no_data)
+    assert (done.returncode, done.stdout) == (3, "done\n")
+    assert "could not be saved" in done.stderr
+    assert "perun-like recover" not in done.stderr
+    assert not list(tmp_path.rglob("*.parts"))
