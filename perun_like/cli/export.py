@@ -28,12 +28,13 @@ def export(run: str, form: str, output: str) -> None:
     """
     from perun_like.report.output import open_output
     from perun_like.store.reader import open_run
+    from perun_like.store.trust import telling_damage
 
     with open_run(run) as file:
         if os.path.exists(output) and os.path.samefile(run, output):
             raise InputError(f"{output} is the run itself: give another file to --output")
         try:
-            with open_output(output) as stream:
+            with open_output(output) as stream, telling_damage(run, besides=OSError):
                 _write(file, form, stream)
         except BrokenPipeError:  # as with ``| head``: who read has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,6 +27,7 @@ from perun_like.model.node import Balance, DataNode, Metric, NodeType, Provenanc
 NAME = "perun-like"
 VERSION = 1
 
+_LARGEST = 1e100
 _OPTIONAL = ("reason", "missing", "method")
 _STATISTICS = ("mean", "std", "n", "ci95")
 
@@ -233,6 +234,6 @@ def _optional(entry: Any, key: str, type_: type) -> Any:
 
 
 def _number(value: Any) -> float | int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise ValueError(f"{value!r} stands where a number should")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _LARGEST):
+        raise ValueError(f"{str(value)[:40]!r} stands where a number should")
     return value

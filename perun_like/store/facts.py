@@ -17,6 +17,7 @@ LARGEST = 1 << 62
 LAST_NS = 1 << 60  # 36 years after a boot: any sum of such times and of two hosts' real times fits in 64 bits
 MOST_RANKS = 1 << 22  # missing ranks are listed: this many take 0.3 GB
 MOST_ROUNDS = 1 << 31
+_SMALLEST_SCALE = 1e-30
 _LARGEST_FLOAT = 1e100  # of products of a few such numbers none is infinite
 
 
@@ -117,7 +118,7 @@ def sensor(facts: Mapping[str, Any]) -> Sensor:
 
 
 def _check_numbers(known: Mapping[str, Any]) -> None:
-    number({"scale": 1, **known}, "scale")
+    number({"scale": 1, **known}, "scale", _SMALLEST_SCALE)
     for name in ("resolution", "tick_ns", "lag_ns", "window_ns"):
         integer({name: 0, **known}, name)
     integer({"modulus": 1, **_said(known, "modulus")}, "modulus", 1, (1 << 63) - 1)
@@ -171,7 +172,7 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     settings = mapping({"settings": {}, **_said(facts, "settings")}, "settings")
     text({"country": "", **_said(settings, "country")}, "country")
     number({"intensity_g_per_kwh": 0, **_said(settings, "intensity_g_per_kwh")}, "intensity_g_per_kwh", 0)
-    number({"pue": 1, **settings}, "pue", 0)
+    number({"pue": 1, **settings}, "pue", 1)
     integer({"warmup": 0, **_said(settings, "warmup")}, "warmup")
     price = settings.get("price")
     if price is not None:

@@ -264,7 +264,8 @@ def _note(content: Mapping[str, Any]) -> dict[str, Any]:
     if "missing" in content:
         note["missing"] = [known.missing(entry) for entry in known.listed(content, "missing", dict)]
     if "function" in content:
-        note |= {"function": known.text(content, "function"), "place": content.get("place")}
+        place = known.text(content, "place") if known.has(content, "place") else None
+        note |= {"function": known.text(content, "function"), "place": place}
     if "clocks" in content:
         note["clocks"] = known.clocks(known.mapping(content, "clocks"))
     if "apart_ns" in content:

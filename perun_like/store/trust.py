@@ -24,8 +24,12 @@ _STUMBLES = (
 
 
 @contextmanager
-def telling_damage(path: str) -> Generator[None]:
+def telling_damage(path: str, *, besides: type[Exception] | tuple[()] = ()) -> Generator[None]:
     """Whatever h5py, numpy, json and we ourselves stumble over in a damaged file, said in one way.
+
+    Args:
+        path: The file.
+        besides: What isn't the file's fault, as it can't be written what is made of it.
 
     Raises:
         FileError: in place of it.
@@ -33,6 +37,8 @@ def telling_damage(path: str) -> Generator[None]:
     try:
         yield
     except _STUMBLES as error:
+        if isinstance(error, besides):
+            raise
         raise FileError(f"{path} is damaged or truncated ({_first_line(error)}); {_advice(path)}") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 from pathlib import Path
@@ -11,76 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz.parts import PROCESS, SECOND, SENSOR, WATTS, rows, usual, written
+from fuzz.values import WEIRD, changed, places
 
 from perun_like.errors import FileError
 from perun_like.model.check import self_check
 from perun_like.model.recording import Recording
 from perun_like.monitoring.results import result_of
 from perun_like.sampling import spool
-from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM
+from perun_like.sampling.spool import NOTE, ROWS, STREAM
 from perun_like.store.assembly import assemble
-
-SECOND = 10**9
-CLOCKS = {"monotonic_ns": 100 * SECOND, "realtime_ns": 1_790_000_000 * SECOND, "boottime_ns": 100 * SECOND}
-SENSOR = {
-    "id": "rapl:package-0",
-    "backend": "rapl",
-    "group": "cpu",
-    "quantity": "energy",
-    "kind": "counter",
-    "unit": "J",
-    "scale": 1e-6,
-    "modulus": 262_143_328_850,
-    "domain": "package",
-    "identity": "package-0",
-    "ceiling": 1e3,
-}
-PROCESS = {"rank": 0, "pid": 77, "start_ns": 101 * SECOND, "stop_ns": 108 * SECOND, "exit_code": 0, "signal": None,
-           "cpu_s": 3.5, "max_rss_b": 10**7, "max_rss_floor_b": 0, "round": 0}  # fmt: skip
-MARKED = {"pid": 77, "rank": 0, "names": ["solve"], "lost": {}, "lost_rounds": {}}
-RUN = {"name": "heat", "run_id": "first", "size": 1, "metadata": {"settings": {"pue": 1.0}, "period_ns": 10**8}}
-HOST = {"hostname": "node", "boot_id": "boot-1", "logical_cpus": 4, "memory_b": 1 << 34}
-WATTS = 10
-
-
-def rows(sensors: int = 1) -> bytes:
-    t0_ns = np.arange(100 * SECOND, 110 * SECOND, SECOND // 10)
-    raw = (t0_ns - t0_ns[0]) // 1000 * WATTS
-    valid = np.full_like(t0_ns, (1 << sensors) - 1)
-    return np.ascontiguousarray(np.vstack([t0_ns, t0_ns + 1000, valid, *[raw] * sensors]).T, "<i8").tobytes()
-
-
-def calls() -> bytes:
-    return np.array([[0, 5, 102 * SECOND, 104 * SECOND]], "<i8").tobytes()
-
-
-def usual() -> list[tuple[int, Any, int, int]]:
-    """Frames of a good part: kind, content, stream, sequence."""
-    header = {"run": RUN, "local": "", "marks": None, "rank": 0, "host": HOST, "clocks": CLOCKS}
-    footer = {"stats": {"cpu_s": 0.1, "missed_ticks": 0, "failures": {}}, "clocks": CLOCKS, "cut": None, "ranks": [0]}
-    missing = {"backend": "nvml", "what": "GPUs", "reason": "no driver", "domains": ["gpu"]}
-    frames = [
-        (HEADER, header, 0, 0),
-        (STREAM, {"backend": "rapl", "period_ns": 10**8, "sensors": [SENSOR]}, 0, 0),
-        (NOTE, {"missing": [missing]}, 0, 0),
-        (NOTE, {"process": PROCESS}, 0, 0),
-        (ROWS, rows(), 0, 1),
-        (NOTE, {"marks": MARKED, "number": 0}, 0, 0),
-        (MARKS, calls(), 0, 0),
-        (ROUNDS, b"", 0, 0),
-        (FOOTER, footer, 0, 0),
-    ]
-    return copy.deepcopy(frames)
-
-
-def written(directory: Path, frames: list[tuple[int, Any, int, int]], name: str = "node.part") -> str:
-    directory.mkdir(exist_ok=True)
-    part = spool.Part(str(directory / name))
-    for kind, content, stream, sequence in frames:
-        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
-        part.write(kind, payload, stream, sequence)
-    part.close()
-    return str(directory)
 
 
 def test_the_usual_one_is_good(tmp_path: Path) -> None:
@@ -89,28 +28,6 @@ def test_the_usual_one_is_good(tmp_path: Path) -> None:
     energy = tree.metrics["energy_j"]
     assert energy.value == pytest.approx(WATTS * 7, rel=0.01)
     assert [region.name for region in tree.nodes[0].nodes[0].regions] == ["solve"]
-
-
-WEIRD = [None, True, -1, 1 << 63, 1 << 200, 1.5, 1e308, "", "x", "\ud800", [], [[]], {}, {"a": {}}, [None], ["x"] * 3]
-
-
-def places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value another value may be put."""
-    found = [path] if path else []
-    if isinstance(content, dict):
-        found += [place for key in content for place in places(content[key], (*path, key))]
-    if isinstance(content, list):
-        found += [place for key in range(len(content)) for place in places(content[key], (*path, key))]
-    return found
-
-
-def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
-    content = copy.deepcopy(content)
-    inner = content
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = value
-    return content
 
 
 EVERYWHERE = [
