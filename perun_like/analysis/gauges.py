@@ -98,14 +98,14 @@ def summarise(gauge: Gauge, windows: Windows) -> Summary | None:
 
 def _pieces(at_s: Floats, a_s: Floats, b_s: Floats, longest_s: float) -> tuple[Floats, Floats]:
     """The times within windows of which reads tell, cut at each read."""
-    edges = np.unique(np.concatenate([at_s, a_s, b_s]))
+    edges = np.sort(np.concatenate([at_s, a_s, b_s]))  # np.unique would have numpy.ma loaded: 10 ms
     start_s, stop_s = edges[:-1], edges[1:]
     window = np.searchsorted(a_s, start_s, "right") - 1
     step = np.searchsorted(at_s, start_s, "right") - 1
     is_in_window = (window >= 0) & (start_s < b_s[window])
     is_between = (step >= 0) & (step < len(at_s) - 1)
     length_s = np.append(np.diff(at_s), np.inf)
-    known = is_in_window & is_between & (length_s[step] <= longest_s)
+    known = (stop_s > start_s) & is_in_window & is_between & (length_s[step] <= longest_s)
     return start_s[known], stop_s[known]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import zlib
 from typing import NamedTuple
 
@@ -82,7 +81,7 @@ def write_whole(path: str, *contents: bytes, replace: bool = False, draft_in: st
     directory, draft = os.path.dirname(path) or ".", None
     try:
         beside = draft_in is None or os.stat(draft_in).st_dev != os.stat(directory).st_dev
-        draft = os.path.join(str(directory if beside else draft_in), f".perun-like-{secrets.token_hex(8)}.tmp")
+        draft = os.path.join(str(directory if beside else draft_in), f".perun-like-{os.urandom(8).hex()}.tmp")
         with open(draft, "xb") as file:
             file.writelines(contents)
             file.flush()
