@@ -175,8 +175,12 @@ def _check_repeatable(settings: Settings, program: Program, environ: dict[str, s
 
 
 def _check_writable(json: str | None) -> None:
-    if json not in (None, "-") and not os.access(os.path.dirname(json or "") or ".", os.W_OK):
+    if json is None or json == "-":
+        return
+    if not os.access(os.path.dirname(json) or ".", os.W_OK):
         raise InputError(f"--json {json}: the directory does not exist or can't be written")
+    if os.path.isdir(json):
+        raise InputError(f"--json {json}: that is a directory: give the name of a file")
 
 
 def _show(monitor: PerunMonitor, status: MonitorStatus, tree: DataNode | None, settings: Settings) -> None:

@@ -75,12 +75,9 @@ _LINKS = [
 
 
 def _change_json(draw: st.DrawFn, file: h5py.File, name: str) -> None:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset) or found.shape != (1,) or found.dtype.kind != "S":
-        return
     try:
-        text = hostile_json(draw, json.loads(found[0]))
-    except (ValueError, RecursionError):
+        text = hostile_json(draw, json.loads(file[name][0]))
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError):
         return  # it was changed before
     del file[name]
     file.create_dataset(name, data=np.array([text or b" "], "S"))

@@ -34,6 +34,7 @@ REFUSED = [
     (["--backend", "no-such", "script.py"], 2, ["no-such", "rapl"]),
     (["--output", "/proc/nowhere", "script.py"], 2, ["/proc/nowhere", "--output"]),
     (["--json", "no/such/dir.json", "script.py"], 2, ["--json", "no/such/dir.json"]),
+    (["--json", ".", "script.py"], 2, ["--json", "directory"]),
     (["--run-id", "a/b", "script.py"], 2, ["--run-id"]),
     (["--name", "..", "script.py"], 2, ["--name"]),
     (["--python", "/no/such/python", "script.py"], 2, ["--python", "/no/such/python"]),
