@@ -169,6 +169,10 @@ class Measurement:
             self._local = None
             self.place.unlock()
 
+    def give_way(self) -> None:
+        """Have no sampler any more, so that the program can be started."""
+        self._lose(SamplerError("a limit on processes leaves no room for a sampling process beside the program"))
+
     def tell_failure(self) -> None:
         """The application has failed: people are told what they couldn't know otherwise."""
 

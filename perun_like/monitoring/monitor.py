@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -196,7 +197,7 @@ class PerunMonitor:
         self, environ: Mapping[str, str], gate: SignalGate, measurement: Measurement | None = None, number: int = 0
     ) -> tuple[dict[str, Any], Ending]:
         """Run the program to its end; returns what the recording keeps of it, and how it ended."""
-        child = Child(self._app.argv, environ, gate)
+        child = self._child(environ, gate, measurement)
         process: dict[str, Any] = {
             "rank": self._comm.rank,
             "pid": child.pid,
@@ -218,6 +219,16 @@ class PerunMonitor:
         if measurement is not None:
             measurement.tell("watch", process=process)
         return process, ending
+
+    def _child(self, environ: Mapping[str, str], gate: SignalGate, measurement: Measurement | None) -> Child:
+        """Start the program: in the sampler's place, where a limit on processes leaves no room for both."""
+        try:
+            return Child(self._app.argv, environ, gate)
+        except CannotExecuteError as error:
+            if measurement is None or measurement.sampler is None or error.number != errno.EAGAIN:
+                raise
+            measurement.give_way()
+        return Child(self._app.argv, environ, gate)
 
     def _unrecorded_in_place(self) -> tuple[MonitorStatus, None, Any]:
         self.status = MonitorStatus.RUNNING
