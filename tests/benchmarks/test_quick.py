@@ -36,7 +36,6 @@ GENEROUS: dict[str, dict[str, float]] = {
         "host files: memory for a host more to its samples": 30,
     },
     "slowdown.py": {},
-    "startup.py": {"added to pass.py to the import of h5py": 15},
     "soak.py": {"anonymous memory of the sampler": 24, "descriptors more": 0},
     "accuracy.py": {
         "runs of 1 s and more every 100ms, median error": 2,

@@ -1,0 +1,53 @@
+"""Processes that are stopped and go on, or don't."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from .fault import Fault
+from .processes import send
+from .trial import Trial
+
+
+def stopped(*roles: str) -> Callable[[Trial], None]:
+    """SIGSTOP of these at a random moment, and SIGCONT up to half a second later."""
+
+    def strike(trial: Trial) -> None:
+        pids = [pid for role in roles for pid in trial.pids(role)]
+        trial.kill(*roles, number=signal.SIGSTOP)
+        trial.pause(0.5)
+        for pid in pids:
+            send(pid, signal.SIGCONT)
+
+    return strike
+
+
+def group_stopped(trial: Trial) -> None:
+    """SIGSTOP and SIGCONT of the whole process group, as shells do."""
+    trial.moment()
+    os.killpg(trial.process.pid, signal.SIGSTOP)
+    trial.pause(0.5)
+    os.killpg(trial.process.pid, signal.SIGCONT)
+
+
+def profiler_until_end(trial: Trial) -> None:
+    """The profiler is stopped until after its program's end."""
+    pids = trial.pids("profiler")
+    trial.kill("profiler", number=signal.SIGSTOP)
+    if not trial.bare:
+        trial.await_app()
+        trial.pause(0.2)
+    for pid in pids:
+        send(pid, signal.SIGCONT)
+
+
+FAULTS = [
+    Fault("application stopped and continued", stopped("app")),
+    Fault("sampler stopped and continued", stopped("sampler")),
+    Fault("profiler stopped and continued", stopped("profiler")),
+    Fault("profiler stopped until the program has ended", profiler_until_end),
+    Fault("process group stopped and continued", group_stopped),
+    Fault("sampler stopped for ever", lambda trial: trial.kill("sampler", number=signal.SIGSTOP), cuts=True),
+]
