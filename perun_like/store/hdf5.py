@@ -19,6 +19,7 @@ from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]  # compiled,
 from numpy.typing import NDArray
 
 from perun_like.store.columns import Column
+from perun_like.store.contents import contents_of
 from perun_like.store.schema import CHUNK_ROWS, PLAIN_BYTES, PLAIN_ROWS
 
 MOST_TEXT_BYTES = 1 << 30
@@ -97,6 +98,7 @@ class Image:
         self._file = h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fapl=access)
         self._parents = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._parents.set_create_intermediate_group(True)
+        self._datasets: list[tuple[str, Any]] = []
 
     def add(self, path: str, packed: Packed, attributes: dict[str, str | int | float]) -> None:
         """Write a dataset; groups on its path are made."""
@@ -114,6 +116,7 @@ class Image:
         if not packed.chunks and array.size:
             dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array))
         _annotate(dataset, attributes)
+        self._datasets.append((path, dataset))
 
     def annotate(self, attributes: dict[str, str | int | float]) -> None:
         """Write attributes of the file."""
@@ -126,13 +129,19 @@ class Image:
         """
         if group in file:
             h5o.copy(file.id, group.encode(), self._file, path.encode(), lcpl=self._parents)
+            names: list[bytes] = []
+            h5o.visit(h5o.open(self._file, path.encode()), names.append)
+            found = [(f"{path}/{name.decode()}", h5o.open(self._file, path.encode() + b"/" + name)) for name in names]
+            self._datasets += [entry for entry in found if isinstance(entry[1], h5py.h5d.DatasetID)]
 
     def close(self) -> bytes:
-        """The finished file."""
+        """The finished file, and behind it what it holds."""
         h5py.h5f.flush(self._file)
         image: bytes = self._file.get_file_image()
+        contents = contents_of(self._datasets, image)
+        self._datasets.clear()
         self._file.close()
-        return image
+        return image + contents
 
 
 def _annotate(place: Any, attributes: dict[str, str | int | float]) -> None:

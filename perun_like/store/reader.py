@@ -18,6 +18,7 @@ from perun_like.model.serial import from_dict
 from perun_like.sampling.distrust import parse
 from perun_like.store import facts as known
 from perun_like.store import hdf5, schema
+from perun_like.store.contents import unharmed_tree
 from perun_like.store.references import references
 from perun_like.store.tables import pieces, regions_in, rounds_in
 from perun_like.store.trust import check_outside, check_version, telling_damage
@@ -37,6 +38,17 @@ def load(path: str | os.PathLike[str]) -> DataNode:
     """
     with open_run(path) as run:
         return run.tree()
+
+
+def salvaged(path: str) -> DataNode | None:
+    """The result of a damaged file, if that is unharmed; HDF5 has no part in it.
+
+    Raises:
+        FileError: there is no such file, or it isn't what it says.
+    """
+    with telling_damage(path):
+        text = unharmed_tree(path)
+        return None if text is None else from_dict(parse(text))
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:

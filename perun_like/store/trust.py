@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -13,10 +13,13 @@ import h5py
 
 from perun_like.errors import FileError
 from perun_like.store import hdf5, schema
+from perun_like.store.contents import look
+from perun_like.store.schema import TREE
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK_BYTES = 48  # of version 0 (byte 8); the last 8 are the file's length
 _PIECE = 1 << 20
+_FEW = 5
 _STUMBLES = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError, zlib.error),
@@ -64,7 +67,26 @@ def check_outside(path: str) -> None:
     if not start.startswith(_SIGNATURE[: len(start)]):
         raise FileError(f"{path} is not an HDF5 file, so perun_like hasn't written it; give the .h5 file of a run")
     if not unharmed:
-        raise FileError(f"{path} is damaged or truncated (its checksum says so); {_advice(path)}")
+        raise FileError(f"{path} is damaged or truncated (its checksum says so){_unharmed(path)}; {_advice(path)}")
+
+
+def _unharmed(path: str) -> str:
+    """What of a damaged file is as it was written, as far as that can be told."""
+    try:
+        found = look(path)
+    except (OSError, *_STUMBLES):
+        found = None
+    if found is None:
+        return ": it has been cut, or what it holds can't be told any more"
+    if not found.damaged:
+        return ": its result and all that was recorded are unharmed, but not what leads to them"
+    result = "; its result isn't, and perun-like report shows it" if TREE in found.whole else ""
+    return f": damaged {_listed(found.damaged)} of {len(found.whole) + len(found.damaged)} datasets{result}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ("are " if len(names) > 1 else "is ") + ", ".join(f"/{name}" for name in names[:_FEW]) + more
 
 
 def _is_unharmed(file: BinaryIO, start: bytes) -> bool:

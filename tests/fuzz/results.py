@@ -77,7 +77,7 @@ _LINKS = [
 def _change_json(draw: st.DrawFn, file: h5py.File, name: str) -> None:
     try:
         text = hostile_json(draw, json.loads(file[name][0]))
-    except (KeyError, ValueError, TypeError, RuntimeError, OSError):
+    except (LookupError, ValueError, TypeError, RuntimeError, OSError):
         return  # it was changed before
     del file[name]
     file.create_dataset(name, data=np.array([text or b" "], "S"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import pytest
 from conftest import Run
 from jobs_of_hosts import part_of
 
 import perun_like
+from perun_like.store.contents import look
 from perun_like.testing.parts import write_part
 
 
@@ -27,4 +29,11 @@ def test_parts_of_hosts_copied_together_are_one_run(perun: Run, tmp_path: Path, 
     run = perun_like.load(tmp_path / done.stdout.strip()).nodes[0].nodes[0]
     assert [rank.rank for rank in run.ranks] == [0, 1, 2, 3]
     assert len(run.nodes) == 2
+    contents = look(str(tmp_path / done.stdout.strip()))
+    assert contents is not None
+    assert contents.damaged == ()
+    names: list[str] = []
+    with h5py.File(tmp_path / done.stdout.strip()) as file:
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    assert sorted(contents.whole) == sorted(names)
     assert (tmp_path / name / "notes.txt").exists() == (name == "loose")

@@ -15,7 +15,6 @@ from stored_recordings import calls, rapl_stream, recording, rounds, tree, with_
 import perun_like
 from perun_like.errors import FileError
 from perun_like.model.node import DataNode, Metric, NodeType
-from perun_like.store import schema
 from perun_like.store.reader import load, open_run, read_recording
 from perun_like.store.writer import write
 
@@ -43,7 +42,7 @@ def test_load_is_public_and_takes_any_path(tmp_path):
 def test_a_file_cut_anywhere_is_said_to_be_cut(run):
     with open(run, "rb") as file:
         whole = file.read()
-    nothing_lost = len(whole) - len(schema.seal(0))
+    nothing_lost = int.from_bytes(whole[40:48], "little")  # what HDF5 takes the file's length for
     expected = load(run)
     for length in {*range(1, len(whole), 10), *range(len(whole) - 60, len(whole))} - {nothing_lost}:
         with open(run, "wb") as file:
