@@ -56,18 +56,21 @@ class _Survey:
         sensors: Of each stream, by its number.
         apart_ns: How far apart the older rows were left the last time; 0 if there was none.
         edges_ns: When processes, regions and rounds began and ended, ascending.
+        few_edges_ns: The same of processes alone.
     """
 
     def __init__(self, source: str, until_b: int) -> None:
         self.sensors: dict[int, tuple[Sensor, ...]] = {}
         self.apart_ns = 0
-        self._edges_ns = array("q")
+        self._marked_ns = array("q")
+        self._of_processes_ns = array("q")
         self._rows: list[_Rows] = []
         self._periods_ns: list[int] = []
         self._others_b = 0
         for frame in frames(source, until_b):
             self._look(frame)
-        self.edges_ns = array("q", sorted(self._edges_ns))
+        self.few_edges_ns = array("q", sorted(self._of_processes_ns))
+        self.edges_ns = array("q", sorted(self._of_processes_ns + self._marked_ns))
 
     def _look(self, frame: Frame) -> None:
         if frame.kind == ROWS and frame.stream in self.sensors:
@@ -80,19 +83,19 @@ class _Survey:
                 self.sensors[frame.stream] = tuple(Sensor(**facts) for facts in content["sensors"])
                 self._periods_ns.append(content["period_ns"])
             elif frame.kind == HEADER:
-                self._edges_ns.extend(_marked(content.get("marks")))
+                self._marked_ns.extend(_marked(content.get("marks")))
             self.apart_ns = max(self.apart_ns, content.get("apart_ns", 0))
             process = content.get("process", {})
-            self._edges_ns.extend(process[key] for key in ("start_ns", "stop_ns") if key in process)
+            self._of_processes_ns.extend(process[key] for key in ("start_ns", "stop_ns") if key in process)
 
     def plan(self, goal_b: int) -> _Plan:
         """How the part can have so many bytes: rows at least twice as far apart as they are, and further if need be.
 
-        Where no distance is enough, rows around edges don't stay either; where that isn't enough, as little stays as
-        may be.
+        Where no distance is enough, rows around edges of regions don't stay either; where that isn't enough, as little
+        stays as may be.
         """
         furthest = {stream: furthest_ns(sensors) for stream, sensors in self.sensors.items()}
-        for edges_ns in (self.edges_ns, array("q")):
+        for edges_ns in (self.edges_ns, self.few_edges_ns):
             apart_ns = 2 * max(self.apart_ns, min(self._periods_ns, default=1))
             while (left_b := self._left_b(apart_ns, edges_ns, furthest)) > goal_b and apart_ns < max(
                 furthest.values(), default=0

@@ -58,7 +58,7 @@ def sweeps(
 ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """What a sampler reads of a machine in days, a few thousand sweeps at a time.
 
-    Sweeps are 20 to 150 us late, take 10 to 20 us, and one zone is read after the other.
+    Sweeps are 20 to 150 us late, take 10 to 20 us, and one zone is read after the other. The last one is at the stop.
 
     Yields:
         Times just before and after each sweep, CLOCK_MONOTONIC, and raw values, shape (zones, sweeps).
@@ -66,6 +66,8 @@ def sweeps(
     random = np.random.default_rng(seed)
     for first_ns in range(start_ns, stop_ns, 20 * FRAME_NS):
         grid_ns = np.arange(first_ns, min(first_ns + 20 * FRAME_NS, stop_ns), period_ns, dtype=np.int64)
+        if first_ns + 20 * FRAME_NS >= stop_ns > grid_ns[-1] + 1_000_000:
+            grid_ns = np.append(grid_ns, stop_ns)
         t0_ns = grid_ns + random.integers(20_000, 150_000, len(grid_ns))
         took_ns = random.integers(10_000, 20_000, len(grid_ns))
         read_ns = [t0_ns + took_ns * n // len(machine.zones) - machine.origin_ns for n in range(len(machine.zones))]

@@ -153,6 +153,20 @@ def test_what_is_rewritten_has_all_frames_and_says_how_coarse_it_is(long: str) -
         os.unlink(other)
 
 
+def test_however_little_room_there_is_the_total_stays(long: str, tmp_path: Path) -> None:
+    (tmp_path / "run.parts").mkdir()
+    other = str(tmp_path / "run.parts" / "node01.part")
+    rewrite(long, other, os.stat(long).st_size, 1)
+    rewrite(other, other + ".coarser", os.stat(other).st_size, 1)
+    os.rename(other + ".coarser", other)
+    machine, window_ns = long_machine(), (10**15, 10**15 + 3600 * S)
+    truth_j = sum(machine.truth_j(zone.path, *window_ns) for zone in machine.zones if zone.name != "core")
+    energy = result_of(assemble(os.path.dirname(other))).metrics["energy_j"]
+    assert energy.lower is not None
+    assert energy.upper is not None
+    assert energy.lower < truth_j < energy.upper < energy.lower + 200  # W, for a few tenths of a second
+
+
 def test_each_time_is_coarser_than_the_last(long: str) -> None:
     sizes = [os.stat(long).st_size]
     for number in range(9):
