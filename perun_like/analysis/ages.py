@@ -69,23 +69,27 @@ class Ages(NamedTuple):
         shown_ns: When what each read shows was probably counted, CLOCK_MONOTONIC, ascending.
         new: From each read on, the first one with a new value; reads if there is none. None where none tells its age.
         moved: The same with those after a missing step.
+        told: What is equal for counters of the same ages, if their times, tick and lag are the same.
     """
 
     shown_ns: Int64s
     new: Int64s | None
     moved: Int64s | None
+    told: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, counter: Counter) -> Ages:
         """Ages of a counter that was read at least twice."""
         middle_ns, sensor = _middle_ns(counter), counter.sensor
         if not close(counter):
-            return cls(middle_ns - sensor.tick_ns // 2 - sensor.lag_ns, None, None)
+            middle_ns -= sensor.tick_ns // 2 + sensor.lag_ns
+            return cls(middle_ns, None, None)
         new = np.concatenate([[False], np.diff(counter.units) > 0])
         moved = new | counter.missing if counter.gaps[-1] else new
         shown_ns = _shown_ns(middle_ns, moved, sensor.tick_ns) - sensor.lag_ns
         first_new = _first_from(new)
-        return cls(shown_ns, first_new, first_new if moved is new else _first_from(moved))
+        told = np.packbits(new).tobytes(), np.packbits(moved).tobytes()
+        return cls(shown_ns, first_new, first_new if moved is new else _first_from(moved), told)
 
     def first_since(self, edges: Edges) -> Int64s:
         """The first read that certainly shows what was counted at an instant or later; reads if there is none."""
@@ -105,10 +109,6 @@ class Ages(NamedTuple):
         is_after = (moved[this] == this) & (self.shown_ns[this] > edges.t_ns)
         return np.where(is_after, this, moved[this + 1]) - 1
 
-    def alike(self) -> tuple[bytes, ...]:
-        """What is equal for counters of the same ages, if their times, tick and lag are the same."""
-        return () if self.new is None or self.moved is None else (self.new.tobytes(), self.moved.tobytes())
-
 
 def close(counter: Counter) -> bool:
     """Whether reads are so close together that some tell when the counter was updated."""
@@ -120,11 +120,12 @@ def close(counter: Counter) -> bool:
 def edges(counter: Counter, t_ns: Int64s) -> Edges:
     """Where instants lie between the reads of a counter, and of all others with the same times, tick and lag."""
     t0_ns, tick_ns, lag_ns = counter.t0_ns, counter.sensor.tick_ns, counter.sensor.lag_ns
-    middle_ns = _middle_ns(counter) - lag_ns
-    after = np.searchsorted(t0_ns - tick_ns - lag_ns, t_ns, "left")
+    middle_ns = _middle_ns(counter)
+    middle_ns -= lag_ns
+    after = np.searchsorted(t0_ns, t_ns + (tick_ns + lag_ns), "left")
     if not close(counter):
-        return Edges(t_ns, after, after, np.searchsorted(middle_ns - tick_ns // 2, t_ns, "right") - 1)
-    later = np.searchsorted(t0_ns - lag_ns, t_ns, "left")
+        return Edges(t_ns, after, after, np.searchsorted(middle_ns, t_ns + tick_ns // 2, "right") - 1)
+    later = np.searchsorted(t0_ns, t_ns + lag_ns, "left")
     # The middle before the read before the last one that isn't later is past, and that after the first later one isn't.
     never, ever = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     middles_ns = np.concatenate([[ever], middle_ns[:1], middle_ns[:-1] + np.diff(middle_ns) // 2, [never]])
@@ -133,7 +134,10 @@ def edges(counter: Counter, t_ns: Int64s) -> Edges:
 
 
 def _middle_ns(counter: Counter) -> Int64s:
-    return counter.t0_ns + (counter.t1_ns - counter.t0_ns) // 2
+    middle_ns = counter.t1_ns - counter.t0_ns
+    middle_ns //= 2
+    middle_ns += counter.t0_ns
+    return middle_ns
 
 
 def _shown_ns(middle_ns: Int64s, moved: Bools, tick_ns: int) -> Int64s:

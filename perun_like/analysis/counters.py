@@ -8,6 +8,7 @@ ceiling allows, or if the counter went back although it doesn't wrap: it was res
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ from perun_like.model.recording import Bools, Int64s, Stream
 from perun_like.sensing.contract import COUNTER, Sensor
 from perun_like.sensing.limits import ceiling, uncertainty
 from perun_like.units import NS_PER_S
+
+_LONG = 1 << 18  # reads
+_BLOCK = 1 << 16  # steps: what fits into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,58 @@ class Counter:
         return uncertainty(self.sensor)
 
 
+class Counters(Mapping[str, Counter]):
+    """The counters of streams, unwrapped, by sensor id; gauges are left out.
+
+    Long ones are unwrapped each time that they are asked for: all of a week's at once would take as much memory as all
+    that was read.
+    """
+
+    def __init__(self, streams: Iterable[Stream]) -> None:
+        self._places = {
+            sensor.id: (stream, row)
+            for stream in streams
+            for row, sensor in enumerate(stream.sensors)
+            if sensor.kind == COUNTER
+        }
+        self._times: dict[tuple[int, bytes], tuple[Int64s, Int64s]] = {}
+        self._short: dict[str, Counter] = {}
+
+    def __getitem__(self, id_: str) -> Counter:
+        """The counter of a sensor; those with the same reads share the arrays of their times."""
+        if id_ in self._short:
+            return self._short[id_]
+        counter = self._counter(*self._places[id_])
+        if counter.reads <= _LONG:
+            self._short[id_] = counter
+        return counter
+
+    def __contains__(self, id_: object) -> bool:
+        """Whether a sensor is one of them, without unwrapping it."""
+        return id_ in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        """The sensors' ids, in the order of the streams."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    def _counter(self, stream: Stream, row: int) -> Counter:
+        sensor, raw = stream.sensors[row], stream.raw[row]
+        usable = stream.valid[row] & _possible(sensor, raw)
+        if usable.all():  # no copy of a column that may be long
+            return unwrap(sensor, stream.t0_ns, stream.t1_ns, raw)
+        key = id(stream), usable.tobytes()
+        if key not in self._times:  # they are looked up once for all
+            self._times[key] = (stream.t0_ns[usable], stream.t1_ns[usable])
+        return unwrap(sensor, *self._times[key], raw[usable], failed=int(np.sum(~usable)))
+
+
 def counters(stream: Stream) -> list[Counter]:
     """The counters of a stream, unwrapped, in the order of its sensors; gauges are left out."""
-    times: dict[bytes, tuple[Int64s, Int64s]] = {}
-    found: list[Counter] = []
-    for sensor, raw, valid in zip(stream.sensors, stream.raw, stream.valid, strict=True):
-        if sensor.kind != COUNTER:
-            continue
-        usable = valid & _possible(sensor, raw)
-        key = usable.tobytes()
-        if key not in times:  # counters with the same rows share their times: they are looked up once for all
-            times[key] = (stream.t0_ns[usable], stream.t1_ns[usable])
-        found.append(unwrap(sensor, *times[key], raw[usable], failed=int(np.sum(~usable))))
-    return found
+    return list(Counters([stream]).values())
 
 
 def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: Int64s, failed: int = 0) -> Counter:
@@ -77,16 +120,20 @@ def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: Int64s, failed: in
         raw: Raw values, int64, shape (reads,).
         failed: How many reads failed, kept for the record.
     """
-    step = np.diff(raw)
+    units = np.zeros(len(raw), np.int64)
+    step = units[1:]
+    np.subtract(raw[1:], raw[:-1], out=step)
     wrapped = step < 0
     if sensor.modulus is not None:
-        step = np.where(wrapped, step + sensor.modulus, step)
-    missing = _missing(sensor, t1_ns[1:] - t0_ns[:-1], step)
+        step[wrapped] += sensor.modulus
+    missing = _missing(sensor, t0_ns, t1_ns, step)
+    step[missing] = 0
+    np.cumsum(step, out=step)
     return Counter(
         sensor=sensor,
         t0_ns=t0_ns,
         t1_ns=t1_ns,
-        units=_cumulated(np.where(missing, 0, step), len(raw)),
+        units=units,
         wraps=_cumulated(wrapped & ~missing, len(raw)),
         gaps=_cumulated(missing, len(raw)),
         missing=np.concatenate([np.zeros(min(len(raw), 1), np.bool_), missing]),
@@ -101,8 +148,17 @@ def _possible(sensor: Sensor, raw: Int64s) -> Bools:
     return np.asarray((raw >= 0) & (raw < sensor.modulus))
 
 
-def _missing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
-    """Which steps say nothing: more than the ceiling allows, ambiguous, or backwards."""
+def _missing(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, step: Int64s) -> Bools:
+    """Which steps say nothing, block by block: what is worked out on the way is as long as the columns."""
+    missing = np.zeros(len(step), np.bool_)
+    for first in range(0, len(step), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        missing[rows] = _say_nothing(sensor, t1_ns[1:][rows] - t0_ns[:-1][rows], step[rows])
+    return missing
+
+
+def _say_nothing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
+    """Which steps are more than the ceiling allows, ambiguous, or backwards."""
     most = _most(sensor, span_ns)
     if sensor.modulus is None:
         return np.asarray((step < 0) | (step > most))
@@ -122,8 +178,10 @@ def _most(sensor: Sensor, span_ns: Int64s) -> NDArray[np.float64]:
     return np.asarray((most * longest_s + uncertainty(sensor)) / sensor.scale)
 
 
-def _cumulated(steps: NDArray[np.int64] | Bools, reads: int) -> Int64s:
-    """Running sums with a 0 before the first step."""
+def _cumulated(steps: Bools, reads: int) -> Int64s:
+    """Running sums with a 0 before the first step; they take no room where there is nothing to count."""
+    if not steps.any():
+        return np.broadcast_to(np.int64(0), reads)
     total = np.zeros(reads, np.int64)
     np.cumsum(steps, out=total[1:])
     return total

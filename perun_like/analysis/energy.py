@@ -31,7 +31,7 @@ def energies(host: Host, sensors: Iterable[Sensor], windows: Windows) -> dict[st
     """
     wanted = list(sensors)
     counted = [sensor for sensor in wanted if sensor.id in host.counters]
-    found = increases([host.counters[sensor.id] for sensor in counted], windows)
+    found = increases((host.counters[sensor.id] for sensor in counted), windows)
     known = {sensor.id: increase for sensor, increase in zip(counted, found, strict=True)}
     known |= {s.id: integrals.energy(host.curves[s.id], windows) for s in wanted if s.id not in known}
     return {sensor.id: _modelled(sensor, known[sensor.id], windows) for sensor in wanted}

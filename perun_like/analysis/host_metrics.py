@@ -65,9 +65,9 @@ def host_metrics(
 def amounts_of(host: Host, windows: Windows) -> dict[str, Increase]:
     """Energy of each energy sensor, and what each other counter counted, in the windows of each owner."""
     measured = energies(host, energy_sensors(host), windows)
-    others = [counter for id_, counter in host.counters.items() if id_ not in measured]
-    counted = increases(others, windows)
-    return measured | {counter.sensor.id: found for counter, found in zip(others, counted, strict=True)}
+    others = [id_ for id_ in host.counters if id_ not in measured]
+    counted = increases((host.counters[id_] for id_ in others), windows)
+    return measured | dict(zip(others, counted, strict=True))
 
 
 def sensor_metrics(host: Host, amounts: Mapping[str, Increase], owner: int) -> dict[str, dict[str, Metric]]:

@@ -105,7 +105,7 @@ class Host:
         return self.readings.sensors
 
     @property
-    def counters(self) -> dict[str, Counter]:
+    def counters(self) -> Mapping[str, Counter]:
         """Unwrapped counters by sensor id."""
         return self.readings.counters
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from perun_like.analysis.counters import Counter, counters
+from perun_like.analysis.counters import Counter, Counters
 from perun_like.analysis.gauges import Gauge
 from perun_like.analysis.integrals import Curve
 from perun_like.model.recording import HostRecording, Stream
@@ -33,9 +34,9 @@ class Readings:
         return [sensor for stream in self.recording.streams for sensor in stream.sensors]
 
     @cached_property
-    def counters(self) -> dict[str, Counter]:
+    def counters(self) -> Mapping[str, Counter]:
         """Unwrapped counters."""
-        return {c.sensor.id: c for stream in self.recording.streams for c in counters(stream)}
+        return Counters(self.recording.streams)
 
     @cached_property
     def gauges(self) -> dict[str, Gauge]:

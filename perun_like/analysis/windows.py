@@ -15,7 +15,7 @@ estimate interpolates between reads, each taken as old as it is on average, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -113,7 +113,6 @@ class _Brackets(NamedTuple):
     outer_last: Int64s  # number of reads: no read after
     start: Places
     stop: Places
-    shown_ns: Int64s  # when what each read shows was probably counted
     outside_ns: Int64s  # time before the first and after the last read
 
 
@@ -127,7 +126,7 @@ class _Reads(NamedTuple):
     outside_ns: Int64s
 
 
-def increases(counters: Sequence[Counter], windows: Windows) -> list[Increase]:
+def increases(counters: Iterable[Counter], windows: Windows) -> list[Increase]:
     """What each counter counted in the windows of each owner, in the counters' order."""
     reads: dict[tuple[object, ...], _Reads] = {}
     brackets: dict[tuple[object, ...], _Brackets] = {}
@@ -138,12 +137,12 @@ def increases(counters: Sequence[Counter], windows: Windows) -> list[Increase]:
             continue
         ages = Ages.of(counter)
         together = (id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns, counter.sensor.unit)
-        alike = (*together, *ages.alike())
+        alike = (*together, *ages.told)
         if together not in reads:
             reads[together] = _reads(counter, windows)
         if alike not in brackets:
             brackets[alike] = _brackets(ages, reads[together])
-        found.append(_increase(counter, windows, brackets[alike]))
+        found.append(_increase(counter, windows, brackets[alike], ages.shown_ns))
     return found
 
 
@@ -175,12 +174,11 @@ def _brackets(ages: Ages, reads: _Reads) -> _Brackets:
         outer_last=ages.first_since(reads.stop),
         start=ages.places(reads.start),
         stop=ages.places(reads.stop),
-        shown_ns=ages.shown_ns,
         outside_ns=reads.outside_ns,
     )
 
 
-def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increase:
+def _increase(counter: Counter, windows: Windows, brackets: _Brackets, shown_ns: Int64s) -> Increase:
     certain, upper = _lower(counter, brackets), _upper(counter, windows, brackets)
     if counter.sensor.unit == "s" and counter.sensor.ceiling is not None:
         least, most = _by_ceiling(counter, windows, brackets)
@@ -190,7 +188,7 @@ def _increase(counter: Counter, windows: Windows, brackets: _Brackets) -> Increa
     value = np.fmin(np.maximum(windows.sums(estimate * counter.sensor.scale), lower), upper)
     missing_ns = brackets.outside_ns.astype(np.float64)
     if counter.gaps[-1]:
-        gone_ns = np.cumsum(np.where(counter.missing, np.diff(brackets.shown_ns, prepend=0), 0))
+        gone_ns = np.cumsum(np.where(counter.missing, np.diff(shown_ns, prepend=0), 0))
         missing_ns += brackets.stop.interpolate(gone_ns) - brackets.start.interpolate(gone_ns)
     return Increase(lower, value, upper, windows.sums(missing_ns) / 1e9)
 

@@ -21,6 +21,7 @@ from perun_like.store.schema import FIRST, MODULUS, PLAIN_ROWS, STEP, UNIT_NJ
 
 _REGISTER = 1 << 32  # RAPL counters are 32 bits wide
 _NJ_PER_UJ = 1000
+_BLOCK = 1 << 16  # values: what is worked out on the way then stays in a processor's cache
 _LARGEST = 1 << 62  # sums of magnitudes below it can't leave int64
 
 
@@ -57,7 +58,9 @@ def differences(values: Int64s, step: int = 0, modulus: int | None = None) -> Co
     deltas[1:] -= step
     attributes = {FIRST: int(values[0]), STEP: step}
     if modulus is not None and _wraps(values, deltas, modulus):
-        deltas = (deltas + modulus // 2) % modulus - modulus // 2
+        deltas += modulus // 2
+        deltas %= modulus
+        deltas -= modulus // 2
         attributes[MODULUS] = modulus
     return Column(_narrow(deltas), attributes)
 
@@ -138,6 +141,11 @@ def _in_units(values: Int64s, unit_nj: int) -> Int64s | None:
     """The register's values, if ``units * unit_nj // 1000`` gives every one of ``values``; None if not."""
     if int(values.min()) < 0 or int(values.max()) >= _LARGEST // (2 * _NJ_PER_UJ):
         return None
-    # The middle of the values that round down to this one; that floating point was exact enough is checked below.
-    units = np.rint((values * (float(_NJ_PER_UJ) / unit_nj)) + 0.5 * _NJ_PER_UJ / unit_nj).astype(np.int64)
-    return units if np.array_equal(units * unit_nj // _NJ_PER_UJ, values) else None
+    units = np.empty_like(values)
+    for first in range(0, len(values), _BLOCK):
+        some, out = values[first : first + _BLOCK], units[first : first + _BLOCK]
+        # The middle of the values that round down to this one; that floating point was exact enough is checked below.
+        out[:] = np.rint((some * (float(_NJ_PER_UJ) / unit_nj)) + 0.5 * _NJ_PER_UJ / unit_nj)
+        if not np.array_equal(out * unit_nj // _NJ_PER_UJ, some):
+            return None
+    return units

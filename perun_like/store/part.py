@@ -6,6 +6,7 @@ beginning it isn't a part.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store import facts as known
 from perun_like.store import marked
 from perun_like.store.references import plain_name
-from perun_like.store.sweeps import stream_of
+from perun_like.store.sweeps import Rows, sensors_of, stream_of
 
 T = TypeVar("T")
 
@@ -93,7 +94,9 @@ class Part:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._frames = list(_frames(path))
+        self._rows: dict[int, Rows] = {}
+        self._bytes: dict[int, int] = {}
+        self._frames = [self._without_rows(frame) for frame in _frames(path)]
         header = self._header = _header(self._frames[0] if self._frames else None, path)
         self.run: dict[str, Any] = header["run"]
         self.clocks: dict[str, int] = header["clocks"]
@@ -106,7 +109,6 @@ class Part:
             self.run = min(named, key=lambda note: int(note["rank"]))["run"]
         self._inside = {name for note in self._notes for name in note.get("inside", ())}
         self._apart_ns = max((note["apart_ns"] for note in self._notes if "apart_ns" in note), default=0)
-        self._rows = self._by_stream(spool.ROWS)
         self._streams = self._all_streams()
 
     @property
@@ -199,15 +201,32 @@ class Part:
                 first.setdefault(frame.stream, frame)
         return [stream for frame in first.values() for stream in self._stream(frame)]
 
+    def _without_rows(self, frame: Frame) -> Frame:
+        """A frame; rows become part of their stream's columns at once, and are not held twice."""
+        if frame.kind == spool.ROWS:
+            self._rows_of(frame.stream).add(frame.sequence, frame.payload)
+            return frame._replace(payload=b"")
+        if frame.kind == spool.STREAM:
+            with contextlib.suppress(ValueError):  # told later
+                self._rows_of(frame.stream).have(sensors_of(spool.json_of(frame)))
+        return frame
+
+    def _rows_of(self, stream: int) -> Rows:
+        if not self._rows:
+            self._bytes = spool.row_bytes(self.path)
+        if stream not in self._rows:
+            self._rows[stream] = Rows(self._bytes.get(stream, 0))
+        return self._rows[stream]
+
     def _stream(self, frame: Frame) -> list[Stream]:
-        numbered = self._rows.get(frame.stream, {})
+        rows = self._rows_of(frame.stream)
         try:
-            stream, odd = stream_of(spool.json_of(frame), b"".join(numbered.values()), self._inside)
+            stream = stream_of(spool.json_of(frame), rows, self._inside)
         except ValueError as error:
             reason = f"the part is damaged ({error})"
             self._lack("sampler", "all that a backend has read", reason, domains=ADDED_DOMAINS)
             return []
-        if odd or sorted(numbered) != list(range(1, len(numbered) + 1)):
+        if rows.odd or sorted(rows.numbers) != list(range(1, len(rows.numbers) + 1)):
             self._lack(stream.backend, "some samples", "the part is damaged")
         apart_ns = min(self._apart_ns, furthest_ns(stream.sensors))
         return [replace(stream, rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
@@ -234,7 +253,7 @@ class Part:
         """Take in what its killed sampler had on this host: rows, and marks and notes of the ranks; those notes."""
         local, gone = self._header["local"], set[int]()
         if is_local_directory(local):
-            self._frames += tails_left(self._frames, local, gone)
+            self._frames += [self._without_rows(frame) for frame in tails_left(self._frames, local, gone)]
         for stream in gone:
             self._lack("sampler", "the newest samples", f"tail-{stream} in {local} was deleted or is damaged")
         marks = self._header["marks"] or ("" if "marks" in self._header else local)

@@ -17,7 +17,7 @@ from perun_like.analysis.windows import Increase, Windows, increases
 from perun_like.model.recording import Stream
 from perun_like.sampling.thinning import FURTHEST_GAUGES_NS, FURTHEST_NS, Thinning, furthest_ns
 from perun_like.sensing.contract import GAUGE, Sensor
-from perun_like.store.sweeps import stream_of
+from perun_like.store.sweeps import Rows, stream_of
 from perun_like.testing import Machine, RandomWalk, SquareWave, Sum, Zone, record, sensors_of
 from perun_like.testing.long_runs import stream_facts
 from perun_like.testing.parts import rows_of
@@ -43,8 +43,11 @@ def thinned(stream: Stream, apart_ns: int, edges_ns: Sequence[int] = (), rows: i
     whole = rows_of(stream)
     frames = [whole[first : first + rows].tobytes() for first in range(0, len(whole), rows)]
     facts = stream_facts(stream.backend, stream.sensors, stream.period_ns)
-    left, odd = stream_of(facts, b"".join(map(thinning.thinned, frames)), ())
-    assert not odd
+    kept = Rows()
+    for number, frame in enumerate(frames, 1):
+        kept.add(number, thinning.thinned(frame))
+    left = stream_of(facts, kept, ())
+    assert not kept.odd
     return replace(left, apart_ns=min(apart_ns, furthest_ns(stream.sensors)))
 
 
