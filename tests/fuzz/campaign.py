@@ -54,7 +54,7 @@ def try_results(directory: Path, count: int, number: int) -> Counter[str]:
         path.write_bytes(content)
         return path
 
-    return _try("results", results_files(good_files(directory), directory / "draft.h5"), put, count, number)
+    return _try("results", results_files(good_files(directory)), put, count, number)
 
 
 def _kept(kind: str, content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,16 @@ def _good(directory: Path, name: str, frames: Any) -> Path:
 
 
 @st.composite
-def results_files(draw: st.DrawFn, good: list[Path], draft: Path) -> bytes:
+def results_files(draw: st.DrawFn, good: list[Path]) -> bytes:
     """The bytes of a results file: a good one that came to harm, or one that HDF5 itself made of hostile contents."""
     content = draw(st.sampled_from(good)).read_bytes()
     if draw(st.booleans()):
         return harmed(draw, content)
-    draft.write_bytes(content)
+    draft = io.BytesIO(content)
     with h5py.File(draft, "r+") as file:  # which drops the seal
         for _ in range(draw(st.integers(1, 3))):
             _change(draw, file)
-    return draft.read_bytes()
+    return draft.getvalue()
 
 
 def _change(draw: st.DrawFn, file: h5py.File) -> None:
