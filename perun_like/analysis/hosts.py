@@ -80,6 +80,11 @@ class Host:
         return marks | {rounds.rank for rounds in self.recording.rounds}
 
     @property
+    def clock_error_s(self) -> float | None:
+        """How far its real time may have been off; None if unknown."""
+        return clock_error_s(self.recording.host.get("clocks"))
+
+    @property
     def clock_step_s(self) -> float | None:
         """By how much its real time moved against CLOCK_MONOTONIC while it was recorded; None if unknown."""
         return clock_step_s(self.recording.host.get("clocks"))
@@ -134,6 +139,12 @@ class Host:
             return slice(None)
         a_ns, b_ns = self.window_ns
         return slice(int(np.searchsorted(stream.t0_ns, a_ns)), int(np.searchsorted(stream.t1_ns, b_ns, "right")))
+
+
+def clock_error_s(clocks: Sequence[Mapping[str, Any] | None] | None) -> float | None:
+    """How far a host's real time may have been off at most, by all looks at that; None if one of them couldn't tell."""
+    told = [entry["error_ns"] for entry in clocks or () if entry and "error_ns" in entry]
+    return max(told) / 1e9 if told and None not in told else None
 
 
 def clock_step_s(clocks: Sequence[Mapping[str, Any] | None] | None) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from perun_like.analysis.balance import balance_of
 from perun_like.analysis.emissions import Assumptions
 from perun_like.analysis.facts import is_job, lacking, rounds_metadata, run_metadata
-from perun_like.analysis.hosts import clock_step_s
+from perun_like.analysis.hosts import clock_error_s, clock_step_s
 from perun_like.analysis.rounds import timeline_of
 from perun_like.analysis.tree import over_one_round, run_metrics
 from perun_like.model.node import DataNode, NodeType
@@ -74,4 +74,5 @@ def _with_names(trees: Iterable[DataNode]) -> Iterator[DataNode]:
 
 def _clocks(metadata: dict[str, Any]) -> dict[str, Any]:
     """How far this host's times can be compared with those of others."""
-    return {"clock_error_s": metadata.get("clock_error_s"), "clock_step_s": clock_step_s(metadata.get("clocks"))}
+    clocks = metadata.get("clocks")
+    return {"clock_error_s": clock_error_s(clocks), "clock_step_s": clock_step_s(clocks)}

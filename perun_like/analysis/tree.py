@@ -123,7 +123,7 @@ def _node_metadata(host: Host) -> dict[str, Any]:
         facts["cut"] = host.recording.cut
         facts["cut_unix_ns"] = host.last_read_unix_ns
     if not host.alone:
-        facts.setdefault("clock_error_s", None)
+        facts.setdefault("clock_error_s", host.clock_error_s)
         facts["clock_step_s"] = host.clock_step_s
     return facts
 

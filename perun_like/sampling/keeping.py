@@ -8,7 +8,7 @@ from typing import Any
 
 from perun_like.errors import FileError
 from perun_like.sampling import spool
-from perun_like.sampling.host import clocks
+from perun_like.sampling.host import clock_error_ns, clocks
 from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
 
@@ -79,13 +79,19 @@ class Clocks:
     Args:
         part: Where it is kept.
         read: Reads the clocks.
+        read_error: Reads how far real time may be off; None where nobody knows.
 
     Attributes:
         begin: What they showed at the beginning.
     """
 
-    def __init__(self, part: Part, read: Callable[[], dict[str, int]] = clocks) -> None:
-        self._part, self._read = part, read
+    def __init__(
+        self,
+        part: Part,
+        read: Callable[[], dict[str, int]] = clocks,
+        read_error: Callable[[], int | None] = clock_error_ns,
+    ) -> None:
+        self._part, self._read, self._read_error = part, read, read_error
         self.begin = self._kept = read()
 
     def keep(self) -> None:
@@ -96,9 +102,16 @@ class Clocks:
             self._part.write_json(NOTE, {"clocks": now})
             self._kept = now
 
-    def end(self) -> dict[str, int]:
-        """What they show at the end."""
-        return self._read()
+    def keep_error(self) -> None:
+        """Keep what they show now and how far real time may be off."""
+        self._part.write_json(NOTE, {"clocks": self._with_error()})
+
+    def end(self, *, error: bool = False) -> dict[str, int | None]:
+        """What they show at the end, and if asked for how far real time may be off."""
+        return self._with_error() if error else {**self._read()}
+
+    def _with_error(self) -> dict[str, int | None]:
+        return {**self._read(), "error_ns": self._read_error()}
 
 
 def tails_left(frames: list[Frame], local: str, gone: set[int] | None = None) -> list[Frame]:

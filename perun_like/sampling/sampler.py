@@ -62,6 +62,7 @@ class Sampler:
         self._context = self._context_for(os.environ)
         self._part = Part(order["part"])
         self._clocks = Clocks(self._part, read_clocks)
+        self._knows_error = False
         self._budget_b: int = order.get("spool_budget_b", SPOOL_BUDGET_B)
         self._budget: Budget | None = None
         self._missing: list[Missing] = []
@@ -149,6 +150,9 @@ class Sampler:
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
         if self.company is not None:
             self._heed(self.company)
+            if not self._knows_error:
+                self._knows_error = True
+                self._clocks.keep_error()
 
     @property
     def looks(self) -> bool:
@@ -274,7 +278,8 @@ class Sampler:
             keep_marks(self._part, self._marks)
         stats = self._stats()
         noted = [] if self._notes is None else self._notes.ranks
-        self._part.write_json(FOOTER, {"stats": stats, "clocks": self._clocks.end(), "cut": cut, "ranks": noted})
+        end = self._clocks.end(error=self.company is not None)  # other hosts' times are compared with ours
+        self._part.write_json(FOOTER, {"stats": stats, "clocks": end, "cut": cut, "ranks": noted})
         if self.company is not None:
             self.fsync()  # another host reads it, and job systems may end us at any moment
         self._part.close()

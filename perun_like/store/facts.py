@@ -151,10 +151,13 @@ def host(facts: Mapping[str, Any]) -> dict[str, Any]:
     return dict(facts)
 
 
-def clocks(facts: Mapping[str, Any]) -> dict[str, int]:
-    """A host's clocks at one instant."""
+def clocks(facts: Mapping[str, Any]) -> dict[str, int | None]:
+    """A host's clocks at one instant; where it was asked, also how far real time may have been off, None if unknown."""
     known = {"monotonic_ns": integer(facts, "monotonic_ns", high=LAST_NS), "realtime_ns": integer(facts, "realtime_ns")}
-    return known | ({"boottime_ns": integer(facts, "boottime_ns")} if "boottime_ns" in facts else {})
+    known |= {"boottime_ns": integer(facts, "boottime_ns")} if "boottime_ns" in facts else {}
+    if "error_ns" not in facts:
+        return {**known}
+    return known | {"error_ns": None if facts["error_ns"] is None else integer(facts, "error_ns")}
 
 
 def stats(facts: Mapping[str, Any]) -> dict[str, Any]:

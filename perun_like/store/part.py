@@ -163,7 +163,7 @@ class Part:
             rounds=tuple(self._rounds(stop_ns)),
         )
 
-    def _stepped(self) -> list[dict[str, int]]:
+    def _stepped(self) -> list[dict[str, int | None]]:
         """The host's clocks each time that they were found to have left each other behind."""
         return [note["clocks"] for note in self._notes if "clocks" in note]
 

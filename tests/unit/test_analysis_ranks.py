@@ -224,6 +224,11 @@ def test_what_is_known_of_clocks_is_told_and_nothing_is_invented() -> None:
     one, two = only_run(two_hosts()).nodes
     assert (one.metadata["clock_error_s"], two.metadata["clock_error_s"]) == (None, None)
     assert (one.metadata["clock_step_s"], two.metadata["clock_step_s"]) == (0.005, 0.0)
+    first, last = two_hosts().hosts[0].host["clocks"]
+    for errors, expected in (((2_000, 5_000), 5e-6), ((2_000, None), None)):
+        asked = [{**looked, "error_ns": error} for looked, error in zip((first, last), errors, strict=True)]
+        both = host(rapl(), host={"clocks": asked}), host(rapl(), name="node2")
+        assert only_run(recording(*both)).nodes[0].metadata["clock_error_s"] == expected
     half = host(rapl(), host={"clocks": [{"monotonic_ns": BOOT, "realtime_ns": 10**18}, None]})
     [node, _] = only_run(recording(half, host(rapl(), name="node2"))).nodes
     assert node.metadata["clock_step_s"] is None

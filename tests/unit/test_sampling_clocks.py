@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from perun_like.monitoring.results import result_of
 from perun_like.sampling import keeping
+from perun_like.sampling.host import clock_error_ns
 from perun_like.sampling.keeping import Clocks
 from perun_like.sampling.spool import NOTE, Part, frames
 from perun_like.store.assembly import assemble
@@ -71,6 +73,33 @@ def test_slow_drift_is_noted_once_it_amounts_to_something(tmp_path: Path) -> Non
     for _ in range(19):
         kept.keep()
     assert noted(part.path) == [6, 12, 18]
+
+
+def test_how_far_real_time_may_be_off_is_kept_where_it_is_asked(tmp_path: Path) -> None:
+    part = Part(str(tmp_path / "part"))
+    errors = iter([250_000, None])
+    kept = Clocks(part, readings((0, 0), (0, 0), (0, 0), (0, 0)), errors.__next__)
+    kept.keep_error()
+    (frame,) = frames(part.path)
+    assert json.loads(frame.payload)["clocks"]["error_ns"] == 250_000
+    assert "error_ns" not in kept.end()
+    assert kept.end(error=True)["error_ns"] is None
+
+
+@pytest.mark.skipif(
+    shutil.which("perl") is None or os.uname().machine != "x86_64",
+    reason="another program must ask the kernel: Perl does",
+)
+def test_the_kernel_is_asked_as_others_ask_it() -> None:
+    """System call 159; the fourth word is the largest error in us, and state 5 says that nobody keeps the clock."""
+    asks = 'my $b = "\\0" x 512; my $s = syscall(159, $b); print "$s ", (unpack("q8", $b))[3]'
+    ended = subprocess.run(["perl", "-e", asks], capture_output=True, text=True, check=True)
+    state, largest_us = map(int, ended.stdout.split())
+    found = clock_error_ns()
+    if state == 5:
+        assert found is None
+    else:
+        assert found == pytest.approx(1000 * largest_us, abs=10_000_000)  # it grows by 0.5 ms a second
 
 
 @pytest.fixture
