@@ -53,7 +53,7 @@ def closed(trial: Trial) -> None:
 
 
 HANDLES = program(
-    "work()\nassert interrupted == [2] * len(interrupted)\n",
+    "work()\nassert interrupted == [2] * len(interrupted)\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n",
     "interrupted = []\nsignal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))\n",
 )
 
