@@ -60,10 +60,12 @@ def check() -> None:
     """
     allowed = {*WRITABLE, *_groups()}
     for path in {found.path for found in mounts()} - allowed:
-        if not is_read_only(path):
-            raise NotApart(f"{path} can be written")
-    for path in ("/etc", "/var/tmp", str(Path.home()), sys.prefix, str(_repository())):
-        _check_refuses(path)
+        with suppress(FileNotFoundError):  # another mount hides it
+            if not is_read_only(path):
+                raise NotApart(f"{path} can be written")
+    for path in {"/etc", "/var/tmp", str(Path.home()), sys.prefix, str(_repository())} - allowed:
+        if os.path.isdir(path):
+            _check_refuses(path)
 
 
 def groups() -> list[str]:
@@ -111,11 +113,15 @@ def _needed() -> list[str]:
 
 
 def _hide_what_is_mounted_in(*places: str) -> None:
-    """Others' mounts there must neither stay in use by us nor be looked at: who serves them may be gone."""
+    """Others' mounts there must neither stay in use by us nor be looked at: who serves them may be gone.
+
+    (In a user namespace they can't be taken away one by one. What is mounted over them hides them all the same.)
+    """
     inside = tuple(f"{place}/" for place in places)
     for found in reversed(mounts()):
         if found.path.startswith(inside):
-            unmount(found.path)
+            with suppress(OSError):
+                unmount(found.path)
 
 
 def _check_refuses(directory: str) -> None:

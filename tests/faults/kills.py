@@ -96,7 +96,9 @@ FAULTS = [
     Fault("kill -9 of sampler and application", killing("sampler", "app"), cuts=True),
     Fault("kill -9 of all processes", everything, cuts=True),
     Fault("kill -9 of the process group", group, cuts=True),
-    Fault("kill -9 of the profiler while it starts", while_starting, at_start=True, cuts=True, output=False),
+    Fault(
+        "kill -9 of the profiler while it starts", while_starting, at_start=True, cuts=True, codes=(-9,), output=False
+    ),
     Fault("kill -9 of the profiler while it saves", while_ending, codes=(-9,)),
     Fault("kill -9 of the sampler while it ends", sampler_while_ending),
     Fault("time limit: SIGTERM, then SIGKILL", time_limit, cuts=True, codes=(-9,), length_s=(0.8, 1.2)),
