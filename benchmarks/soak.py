@@ -81,8 +81,8 @@ def soak(count: int, every_s: int) -> tuple[list[Look], Stream, dict[str, float]
         found = [Look(time.monotonic_ns(), *memory_b(run.sampler), 0, cpu_ns(run.sampler), 0)]
         for look in looks_at(run, count, every_s):
             found.append(look)
-            print(f"{look.anonymous_b / 2**20:.2f} MiB", end=" ", flush=True)
-        print()
+            after_s, used = (look.t_ns - found[0].t_ns) / S, look.anonymous_b / 2**20
+            print(f"{after_s:.0f} s: {used:.2f} MiB, {look.descriptors} descriptors", flush=True)
         os.kill(_application(run), signal.SIGTERM)
         run.finish()
         (host,) = read_recording(run.file).hosts
