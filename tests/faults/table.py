@@ -34,9 +34,9 @@ def _longest(losses_s: Iterable[float | None]) -> str:
 
 
 def _untried(outcomes: Sequence[Outcome]) -> Iterable[str]:
-    for fault in dict.fromkeys(outcome.fault for outcome in outcomes if outcome.unavailable):
-        reason = next(outcome.unavailable for outcome in outcomes if outcome.fault == fault and outcome.unavailable)
-        yield f"\nNot tried: {fault}: {reason}\n"
+    tried = {outcome.fault for outcome in outcomes if not outcome.unavailable}
+    reasons = {outcome.fault: outcome.unavailable for outcome in outcomes if outcome.fault not in tried}
+    yield from (f"\nNot tried: {fault}: {reason}\n" for fault, reason in reasons.items())
     failed = sum(bool(outcome.failed) for outcome in outcomes)
     if failed:
         yield f"\nTries that came to nothing by a fault of the campaign's own: {failed}\n"
