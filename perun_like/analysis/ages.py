@@ -33,6 +33,9 @@ from perun_like.analysis.counters import Counter
 from perun_like.model.recording import Bools, Int64s
 
 
+_ENOUGH = 1 << 16  # reads by which to tell how far apart updates are
+
+
 class Edges(NamedTuple):
     """Instants, and where they lie between reads: the same for all counters that are read together.
 
@@ -151,7 +154,7 @@ def _shown_ns(middle_ns: Int64s, moved: Bools, tick_ns: int) -> Int64s:
 
 def _common_ns(middle_ns: Int64s, gap_ns: Int64s, moved: Bools, tick_ns: int) -> int:
     """How far apart updates commonly are, by reads that are close enough to tell; the tick if none is."""
-    told = np.flatnonzero(moved)
+    told = np.flatnonzero(moved[:_ENOUGH])
     is_sharp = gap_ns[told - 1] <= tick_ns // 2
     apart_ns = np.diff(middle_ns[told])[is_sharp[1:] & is_sharp[:-1]]
     return min(int(np.median(apart_ns)), tick_ns) if len(apart_ns) else tick_ns
