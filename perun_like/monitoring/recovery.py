@@ -72,7 +72,8 @@ def _recovered_before(path: str) -> Outcome:
     if path.endswith(PARTS_SUFFIX) and os.path.isfile(file):
         load(file)
         return Outcome(path, (file,))
-    raise InputError(f"there is no {path}: if it was recovered before, its results are in {os.path.dirname(path)}")
+    place = os.path.dirname(path) or os.curdir
+    raise InputError(f"there is no {path}: if it was recovered before, its results are in {place}")
 
 
 def _recovered(parts: str) -> Outcome:
