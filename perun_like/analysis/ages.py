@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from perun_like.analysis.counters import Counter
 from perun_like.model.recording import Bools, Int64s
 
-
 _ENOUGH = 1 << 16  # reads by which to tell how far apart updates are
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import time
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
@@ -109,13 +110,20 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+def await_status(process: psutil.Process, status: str) -> None:
+    """Wait until somebody else's process is in a state: of a group not all get a signal at one instant."""
+    deadline = time.monotonic() + 10
+    while process.status() != status:
+        assert time.monotonic() < deadline, process.status()
+
+
 def test_a_stopped_group_stops_and_continues_as_one(started: Callable[..., Any], tmp_path: Path) -> None:
     source = "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(0))\n" + WAITS
     with started(source, start_new_session=True) as process:
         child, _ = children_of(process)
         os.killpg(process.pid, signal.SIGSTOP)
         assert os.waitid(os.P_PID, process.pid, os.WSTOPPED) is not None
-        assert child.status() == psutil.STATUS_STOPPED
+        await_status(child, psutil.STATUS_STOPPED)
         os.killpg(process.pid, signal.SIGCONT)
         os.kill(child.pid, signal.SIGUSR1)
         process.communicate(timeout=30)
