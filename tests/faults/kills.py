@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .fault import Fault
 from .groups import limited
@@ -67,15 +68,15 @@ def lost_host(trial: Trial) -> None:
     lose_host(trial, trial.moment)
 
 
-def lost_host_later(trial: Trial) -> None:
-    """The same after samples have been brought to the run's directory."""
+def lost_host_later(least_s: float, most_s: float) -> Callable[[Trial], None]:
+    """The same a random time after the program has begun: every 30 s samples are brought to the run's directory."""
 
-    def moment() -> None:
+    def moment(trial: Trial) -> None:
         if not trial.bare:
-            time.sleep(31)
-        trial.moment(6)
+            time.sleep(least_s)
+        trial.moment(most_s - least_s)
 
-    lose_host(trial, moment)
+    return lambda trial: lose_host(trial, lambda: moment(trial))
 
 
 def lose_host(trial: Trial, moment: Callable[[], None]) -> None:
@@ -87,6 +88,7 @@ def lose_host(trial: Trial, moment: Callable[[], None]) -> None:
 everything = killing("sampler", "app", "profiler")
 IGNORES_SIGTERM = program(before="signal.signal(signal.SIGTERM, signal.SIG_IGN)")
 TAKES_MEMORY = program("taken = []\nwhile True:\n    taken.append(b'x' * (4 << 20))\n    work(0.01)")
+LOST: dict[str, Any] = {"cuts": True, "most_lost_s": 30, "apart": True}
 
 FAULTS = [
     Fault("kill -9 of the application", killing("app")),
@@ -104,8 +106,9 @@ FAULTS = [
     Fault("time limit: SIGTERM, then SIGKILL", time_limit, cuts=True, codes=(-9,), length_s=(0.8, 1.2)),
     Fault("time limit, SIGTERM ignored", time_limit, IGNORES_SIGTERM, cuts=True, length_s=(0.8, 1.2)),
     Fault("out of memory", program=TAKES_MEMORY, setup=little_memory, length_s=(2, 2), apart=True),
-    Fault("host lost within 30 s", lost_host, cuts=True, most_lost_s=30, apart=True),
-    Fault("host lost later", lost_host_later, cuts=True, most_lost_s=30, length_s=(40, 40), weight=0.1, apart=True),
+    Fault("host lost within 30 s", lost_host, **LOST),
+    Fault("host lost later", lost_host_later(31, 37), length_s=(40, 40), weight=0.1, **LOST),
+    Fault("host lost at the worst moment", lost_host_later(56, 59.5), length_s=(62, 62), weight=0.25, **LOST),
     Fault("kill -9 of a program that measures itself", killing("app"), IN_PLACE, in_place=True, cuts=True),
     Fault("kill -9 of the sampler of such a program", killing("sampler"), IN_PLACE, in_place=True, cuts=True),
 ]

@@ -21,8 +21,9 @@ from faults.table import BEGIN, END, table
 from faults.worker import PROGRAM, Worker, reason_not_apart
 
 LIMIT_S = 600
-# Root can truncate files that nobody may write, and mapped memory that is gone ends who looks at it.
-LEFT_OUT = ("--without", "truncates our files")
+# Root can truncate files that nobody may write, and mapped memory that is gone ends who looks at it. The worst moment
+# takes a minute to come, and what happens then is what happens at others.
+LEFT_OUT = ("truncates our files", "host lost at the worst moment")
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +36,12 @@ def apart() -> None:
 
 
 def test_no_fault_loses_hangs_orphans_or_changes_anything() -> None:
-    command = [*PROGRAM, "--jobs", "4", "--count", str(len(FAULTS) - 1), *LEFT_OUT]
+    count = len(FAULTS) - len(LEFT_OUT)
+    without = [word for name in LEFT_OUT for word in ("--without", name)]
+    command = [*PROGRAM, "--jobs", "4", "--count", str(count), *without]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(FAULTS) - 1} tries in " in done.stdout
+    assert f"{count} tries in " in done.stdout
 
 
 PROBE = """
