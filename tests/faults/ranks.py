@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .fault import Fault, Unavailable
 from .processes import send
+from .storage import moved, removed
 from .trial import Trial
 
 RANKS = 3
@@ -54,6 +55,8 @@ def launcher_killed(trial: Trial) -> None:
 SOME = {"setup": job, "ranks": RANKS, "length_s": (0.5, 1.2), "output": False}
 FAULTS = [
     Fault("job: nothing happens", **SOME),
+    Fault("job: output directory removed", removed, apart=True, **SOME),
+    Fault("job: output directory moved away", moved, apart=True, **SOME),
     Fault("job: kill -9 of a rank", killing_one("app"), cuts=True, **SOME),
     Fault("job: kill -9 of a profiler", killing_one("profiler"), cuts=True, **SOME),
     Fault("job: kill -9 of the host's sampler", killing_one("sampler"), cuts=True, **SOME),
