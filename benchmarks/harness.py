@@ -161,8 +161,9 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without settings of ours and without another active environment."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("PERUN_", "VIRTUAL_ENV", "CONDA_PREFIX"))}
+    """The environment without settings of ours, another active environment, and what keeps modules uncompiled."""
+    unwanted = ("PERUN_", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
+    return {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
 
 
 def nvml_stub() -> Any:

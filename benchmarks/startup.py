@@ -1,72 +1,96 @@
-"""What watching adds to a program that does nothing, beside the program alone and an interpreter that loads h5py.
+"""What watching adds to a program that does nothing, beside the program alone, libraries we save with, and perun.
 
-    python benchmarks/startup.py [--pairs 21]
+    python benchmarks/startup.py
 
-Runs are interleaved, so that whatever else the machine does meets all of them alike. The first column is the floor; the
-last row is what the libraries that save the file cost by themselves.
+The file is saved and the report shown. ``import h5py`` is what saving can't do without; perun 1.0.0 is in the table if
+its environment has been made: see peers.py. It takes seconds a run, so it is run less often.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-PERUN = os.path.join(os.path.dirname(sys.executable), "perun-like")
+import peers
+from harness import PERUN, PYTHON, Report, begin, clean_environ, interleaved, spread
+
+PROGRAMS = {"pass.py": "pass\n", "first.py": "import time; print(time.monotonic_ns())\n"}
+PERUN_RUNS = 3
 
 
 def wall_ms(command: list[str], directory: str) -> float:
     """Wall time of a command."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=directory, env=clean_environ(), check=True, capture_output=True)
     return (time.perf_counter() - start) * 1e3
 
 
 def first_line_ms(command: list[str], directory: str) -> float:
     """Time until the program's first line has run."""
     start = time.monotonic_ns()
-    ended = subprocess.run(command, cwd=directory, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    ended = subprocess.run(command, cwd=directory, env=clean_environ(), check=True, capture_output=True)
     return (int(ended.stdout) - start) / 1e6
+
+
+def measure(report: Report, pairs: int, directory: str) -> None:
+    """Runs of all kinds in turn."""
+    watched = [PERUN, "profile"]
+    times = interleaved(
+        {
+            "pass.py alone": lambda: wall_ms([PYTHON, "pass.py"], directory),
+            "pass.py watched": lambda: wall_ms([*watched, "pass.py"], directory),
+            "first line alone": lambda: first_line_ms([PYTHON, "first.py"], directory),
+            "first line watched": lambda: first_line_ms([*watched, "first.py"], directory),
+            "import h5py": lambda: wall_ms([PYTHON, "-c", "import h5py"], directory),
+        },
+        pairs,
+    )
+    added = {
+        what: [b - a for a, b in zip(times[f"{what} alone"], times[f"{what} watched"], strict=True)]
+        for what in ("pass.py", "first line")
+    }
+    floor = [b - a for a, b in zip(times["pass.py alone"], times["import h5py"], strict=True)]
+    rows = {
+        **times,
+        "added to pass.py": added["pass.py"],
+        "of which import h5py": floor,
+        "added to the first line": added["first line"],
+    }
+    report.table(f"{pairs} interleaved runs", ["", "ms", "95 % interval"],
+                 [(name, *spread(values).cells(1)) for name, values in rows.items()])  # fmt: skip
+    report.target("added to pass.py", spread(added["pass.py"]).median, "ms", at_most=160)
+    report.target("added to the first line", spread(added["first line"]).median, "ms", at_most=50)
+    ours_ms = statistics.median(added["pass.py"])
+    report.target("added to pass.py to the import of h5py", ours_ms / statistics.median(floor), "x", at_most=1.6)
+    beside_perun(report, statistics.median(times["pass.py alone"]), ours_ms, directory)
+
+
+def beside_perun(report: Report, alone_ms: float, ours_ms: float, directory: str) -> None:
+    """What perun adds, some times ours."""
+    what = "added to pass.py to what perun adds"
+    if "perun" not in peers.made():
+        report.target(what, None, "x", at_most=1 / 40)
+        return
+    command = [os.path.join(os.path.dirname(peers.python_of("perun")), "perun"), "monitor", "pass.py"]
+    added = [wall_ms(command, directory) - alone_ms for _ in range(PERUN_RUNS)]
+    text, times = ", ".join(f"{ms / 1e3:.2f}" for ms in added), statistics.median(added) / ours_ms
+    print(f"\nperun {peers.version('perun')} adds {text} s to pass.py: {times:.0f} times ours")
+    report.target(what, ours_ms / statistics.median(added), "x", at_most=1 / 40)
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=21, help="interleaved runs of each (default: 21)")
-    pairs = parser.parse_args().pairs
+    report, given = begin(__doc__, pairs=(25, 2, "interleaved runs of each"))
     with tempfile.TemporaryDirectory() as directory:
-        with open(os.path.join(directory, "pass.py"), "w") as file:
-            file.write("pass\n")
-        with open(os.path.join(directory, "first.py"), "w") as file:
-            file.write("import time; print(time.monotonic_ns())\n")
-        python, watched = [sys.executable], [PERUN, "profile"]
-        rows = {
-            "pass.py alone": lambda: wall_ms([*python, "pass.py"], directory),
-            "pass.py watched": lambda: wall_ms([*watched, "pass.py"], directory),
-            "first line alone": lambda: first_line_ms([*python, "first.py"], directory),
-            "first line watched": lambda: first_line_ms([*watched, "first.py"], directory),
-            "import h5py": lambda: wall_ms([*python, "-c", "import h5py"], directory),
-        }
-        times: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(pairs):
-            for name, measure in rows.items():
-                times[name].append(measure())
-    report(times)
-
-
-def report(times: dict[str, list[float]]) -> None:
-    """Medians with the middle half, and what watching adds."""
-    print(f"{'':20}{'median':>9}  middle half (ms), {len(times['import h5py'])} runs each")
-    for name, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        print(f"{name:20}{median:9.1f}  {low:.1f} to {high:.1f}")
-    for what in ("pass.py", "first line"):
-        added = [b - a for a, b in zip(times[f"{what} alone"], times[f"{what} watched"], strict=True)]
-        print(f"added to {what}: {statistics.median(added):.0f} ms, {min(added):.0f} to {max(added):.0f}")
+        for name, text in PROGRAMS.items():
+            with open(os.path.join(directory, name), "w") as file:
+                file.write(text)
+        wall_ms([PERUN, "profile", "pass.py"], directory)  # so that all of it has been compiled
+        measure(report, given.pairs, directory)
+    report.close(given.json)
 
 
 if __name__ == "__main__":

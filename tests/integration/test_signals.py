@@ -7,9 +7,9 @@ import json
 import os
 import pty
 import signal
-import time
 import subprocess
 import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

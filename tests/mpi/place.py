@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
 
 from mpi4py import MPI
 
@@ -21,4 +20,4 @@ if os.path.exists(powercap):
     with open(powercap) as file:
         seen["powercap"] = file.read()
 with open(os.path.join(sys.argv[1], f"{world.rank}.json"), "w") as file:
-    json.dump({"comm": asdict(comm), "truth": truth, **seen}, file)
+    json.dump({"comm": comm._asdict(), "truth": truth, **seen}, file)
