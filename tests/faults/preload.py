@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from .fault import Unavailable
@@ -20,18 +18,16 @@ def preload(trial: Trial, **variables: str) -> None:
     Raises:
         Unavailable: it can't be built.
     """
-    trial.environ |= {"LD_PRELOAD": _build(), **variables}
+    trial.environ |= {"LD_PRELOAD": str(_build(trial.directory)), **variables}
 
 
-@functools.cache
-def _build() -> str:
-    """Build it once for this process."""
+def _build(directory: Path) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         raise Unavailable("a library has to be built for it, and there is no C compiler")
-    path = Path(tempfile.mkdtemp(prefix="perun-fault-library-")) / "preload.so"
-    command = [compiler, "-O2", "-shared", "-fPIC", "-o", path, _SOURCE]
+    path = directory / "preload.so"
+    command = [compiler, "-shared", "-fPIC", "-o", path, _SOURCE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"the library for it can't be built: {done.stderr}")
-    return str(path)
+    return path
