@@ -17,6 +17,7 @@ from perun_like.units import J_PER_KWH
 _EXACT_DIGITS = 4
 _USUAL_DIGITS = 3  # of what has no bounds
 _SMALL = 0.05  # bounds nearer than this part of the value are ± even where they are not symmetric
+_ROUNDING = 1e-9  # of a figure: what differs by less differs by how doubles are added
 _READABLE = (1e-3, 1e4)  # bounds beyond these, in the unit of their value, have a unit of their own
 
 
@@ -48,7 +49,7 @@ def difference(amount: float, metric: Metric) -> str:
     if not math.isfinite(amount):
         return "unknown"
     unit = unit_of(show(metric).value, metric.unit)
-    if amount == 0 and unit is not None:
+    if amount <= _ROUNDING * abs(metric.value or 0) and unit is not None:
         return f"0 {unit[1]}"
     if unit is None or not _READABLE[0] <= amount / unit[0] < _READABLE[1]:
         return str(fitted(amount, metric.unit, 2, math.ceil))

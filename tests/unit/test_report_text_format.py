@@ -251,6 +251,7 @@ DIFFERENCES = [
     (3.2, Metric(93.4, "%", 93.0, 94.0), "3.2 %"),
     (2048.0, Metric(10.0 * 2**20, "B"), "0.0020 MiB"),
     (0.5, Metric(3.4, "EUR", 3.3, 3.5), "0.50 EUR"),
+    (1.8e-15, Metric(12.0, "W", 11.0, 13.0), "0 W"),  # doubles added in another order
     (math.inf, Metric(1.0, "J"), "unknown"),
 ]
 
