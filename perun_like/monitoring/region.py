@@ -51,29 +51,33 @@ class Region:
     def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
         ends, marks = self._ends, _process.marks
-        if marks is None:
-            if _process.known and not ends:
-                return self
-        elif (number := marks.numbers.get(self.name)) is not None:
-            # What ``_begin`` does where there is room, as there nearly always is: calling it takes half as long again.
-            file = marks.calls.newest
-            row = file.draw()
-            if row < FILE_ROWS:
-                words, at, me = file.words, row * ROW_WORDS, get_ident()
-                words[at] = number << 1
-                words[at + 1] = me
-                if ends and me in ends:
-                    self._reenter(me)
-                ends[me] = file, at + 3
-                words[at + 2] = monotonic_ns()
-                return self
-        end = _begin(self.name)
+        if marks is None and _process.known and not ends:
+            return self
+        try:  # what ``Marks.begin`` does where there is room, as there nearly always is: a call takes half as long again
+            if marks is not None and (number := marks.numbers.get(self.name)) is not None:
+                file = marks.calls.newest
+                row = file.draw()
+                if row < FILE_ROWS:
+                    words, at, me = file.words, row * ROW_WORDS, get_ident()
+                    words[at] = number << 1
+                    words[at + 1] = me
+                    if ends and me in ends:
+                        self._reenter(me)
+                    ends[me] = file, at + 3
+                    words[at + 2] = monotonic_ns()
+                    return self
+        except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
+            _process.marks = None
+        self._enter_slowly(_begin(self.name))
+        return self
+
+    def _enter_slowly(self, end: End | None) -> None:
+        ends = self._ends
         if end is not None or ends:
             me = get_ident()
             if me in ends:
                 self._reenter(me)
             ends[me] = end
-        return self
 
     def _reenter(self, me: int) -> None:
         if self._outer is None:

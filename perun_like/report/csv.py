@@ -1,7 +1,7 @@
 """What the sensors of a run showed, as one CSV table: a row a sweep, a column a sensor.
 
-Rows become text by the thousand: characters in a matrix (:mod:`perun_like.report.digits`). What a value is in SI units is
-written exactly, from integers.
+Rows become text by the thousand: characters in a matrix (:mod:`perun_like.report.digits`). What a value is in SI units
+is written exactly, from integers.
 """
 
 from __future__ import annotations
