@@ -53,7 +53,7 @@ class Region:
         ends, marks = self._ends, _process.marks
         if marks is None and _process.known and not ends:
             return self
-        try:  # what ``Marks.begin`` does where there is room, as there nearly always is: a call takes half as long again
+        try:  # what ``Marks.begin`` does where there is room, as there nearly always is: without the time of a call
             if marks is not None and (number := marks.numbers.get(self.name)) is not None:
                 file = marks.calls.newest
                 row = file.draw()
