@@ -7,12 +7,13 @@ has gone already, or must not wait, the last rank of all makes it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 from perun_like.errors import FileError, PerunError
 from perun_like.launch.claim import Claim, Roll, all_gone
@@ -124,19 +125,31 @@ class Leaving:
             os.unlink(os.path.join(self._place.parts, self._making))
 
     def _complete_what_was_cut(self) -> None:
-        """Do what samplers of this host would have done that were killed."""
+        """Do what samplers of this host would have done that were killed.
+
+        The run's directory is removed only after that: a part that can't be completed says where the rest is.
+        """
         if not os.path.isdir(self._run):
             return
-        with suppress(OSError, FileError):  # another rank is doing it, or has done it; or the part is damaged
+        with suppress(OSError):  # another rank is doing it, or has done it
             close_run(self._run, lambda: False)
-            aside = set_aside(self._run)
-            for directory in sampler_directories(aside):
-                for name in os.listdir(directory):
-                    if name.startswith("sampler-"):
-                        part = self._place.part(f"{os.uname().nodename}-{name}")
-                        first = directory == aside
-                        complete(part, os.path.join(directory, name), aside if first else None)
-            remove_directory(aside)
+            with _alone_in(self._run):
+                completed = [self._is_completed(*sampler) for sampler in _samplers(self._run)]
+                if all(completed):
+                    remove_directory(set_aside(self._run))
+
+    def _is_completed(self, directory: str, name: str) -> bool:
+        """Complete a sampler's part; whether nothing of what the sampler has left can be of use any more."""
+        part = self._place.part(f"{os.uname().nodename}-{name}")
+        try:
+            complete(part, os.path.join(directory, name), self._run if directory == self._run else None)
+        except FileError:  # what is left can't be understood without the part
+            return True
+        except FileNotFoundError:  # it never began one, or all are elsewhere
+            return os.path.isdir(self._place.parts)
+        except OSError:
+            return False
+        return True
 
     def _all_there(self, limit_s: float) -> bool:
         """Wait until the parts of all hosts are complete, and all have made of them what they can; whether they are."""
@@ -174,6 +187,27 @@ class Leaving:
 def _shall_end() -> bool:
     """Whether somebody wants this process to end, and is held back."""
     return bool(signal.sigpending() - {signal.SIGCHLD})
+
+
+@contextmanager
+def _alone_in(directory: str) -> Generator[None, None, None]:
+    """Alone in a directory, while the context is open; a death ends that too.
+
+    Raises:
+        OSError: another process is in it, or it is gone.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _samplers(run: str) -> list[tuple[str, str]]:
+    """Those of a run on this host that have left something: a directory, and the name of what is in it."""
+    found = [(directory, name) for directory in sampler_directories(run) for name in os.listdir(directory)]
+    return [(directory, name) for directory, name in found if name.startswith("sampler-")]
 
 
 def sampler_directories(run: str) -> list[str]:
