@@ -55,7 +55,7 @@ class Company:
 
     def newcomers(self) -> dict[int, Mapping[str, str]]:
         """Ranks not told before that can open what this sampler can, and the variables that tell which to use."""
-        told = {rank: note["environ"] for rank, note in self._notes.items() if note.get("view") == self._view}
+        told = {rank: note.get("environ", {}) for rank, note in self._notes.items() if note.get("view") == self._view}
         new = {rank: environ for rank, environ in told.items() if rank not in self._seen}
         self._seen.update(new)
         return new

@@ -18,6 +18,7 @@ from perun_like.sampling.distrust import is_number, parse_object, read_plain
 
 _NOTE, _READY, _HIDES = "note", "ready", "hides"
 _MOST_NOTE_BYTES = 1 << 24
+_MOST = 1 << 63
 # Backends whose devices a job system may let one rank see and hide from another on the same host.
 OF_A_VIEW = ("nvml",)
 VISIBILITY = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES")
@@ -55,12 +56,20 @@ def _plausible(note: dict[str, Any]) -> dict[str, Any]:
         "view": str,
     }
     known: dict[str, Any] = {key: value for key, value in note.items() if isinstance(value, types.get(key, object))}
-    numbers = known.get("process", {})
-    if not all(type(numbers.get(key)) is int for key in ("rank", "pid", "start_ns")):
+    if not _is_process(known.get("process", {})):
         known.pop("process", None)
     if not all(type(cpu) is int for cpu in known.get("cpus", ())):
         del known["cpus"]
+    if not all(isinstance(value, str) for value in known.get("environ", {}).values()):
+        del known["environ"]
     return known
+
+
+def _is_process(facts: Mapping[str, Any]) -> bool:
+    """Whether facts can be those of a process; when it ended isn't known of one that runs."""
+    stop_ns = facts.get("stop_ns")
+    numbers = [facts.get(key) for key in ("rank", "pid", "start_ns")] + ([] if stop_ns is None else [stop_ns])
+    return all(type(number) is int and 0 <= number < _MOST for number in numbers)
 
 
 def ranks_in(run: str) -> list[int]:

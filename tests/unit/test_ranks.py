@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perun_like.launch.claim import Roll
+from perun_like.sampling.company import Company
 from perun_like.sampling.ranks import free_cpus, is_ready, ranks_in, read_notes, say_ready, write_note
 
 
@@ -18,6 +21,34 @@ def test_notes_are_read_back_by_rank(tmp_path: Path) -> None:
     write_note(str(tmp_path / "2"), {"cpus": [7]})
     assert read_notes(str(tmp_path)) == {0: {"cpus": [0]}, 2: {"cpus": [7]}, 10: {"cpus": [10]}}
     assert list(read_notes(str(tmp_path))) == ranks_in(str(tmp_path)) == [0, 2, 10]
+
+
+PROCESS = {"rank": 3, "pid": 1, "start_ns": 1}
+PLANTED = [
+    *({"view": "v"}, {"view": "v", "environ": [1]}, {"view": "v", "environ": {"CUDA_VISIBLE_DEVICES": ["0"]}}),
+    *({"process": PROCESS | {"stop_ns": stop_ns}} for stop_ns in ("x", True, 1.5, [1], -1, 10**30)),
+    *({"process": PROCESS | {"pid": pid}} for pid in (-1, 10**30)),
+]
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=range(len(PLANTED)))
+def test_a_note_that_the_application_has_overwritten_tells_the_sampler_nothing(
+    tmp_path: Path, planted: dict[str, Any]
+) -> None:
+    roll = Roll(str(tmp_path))
+    roll.enter(0)
+    good = {"view": "v", "environ": {"CUDA_VISIBLE_DEVICES": "1"}, "process": PROCESS | {"rank": 0, "stop_ns": 5}}
+    for rank, note in {0: good, 3: planted}.items():
+        (tmp_path / str(rank)).mkdir()
+        write_note(str(tmp_path / str(rank)), note)
+    company = Company(str(tmp_path), str(tmp_path), 2, "v")
+    company.look()
+    seen = {0: {"CUDA_VISIBLE_DEVICES": "1"}} | ({3: {}} if "view" in planted else {})
+    assert company.newcomers() == seen
+    assert company.pids == [1]
+    assert company.last_stop_ns == 5
+    os.close(company.until_fd)
+    roll.leave()
 
 
 def test_a_rank_that_has_noted_nothing_is_there_all_the_same(tmp_path: Path) -> None:
