@@ -23,6 +23,20 @@ class Unavailable(Exception):  # noqa: N818 - not an error: a fault that can't b
     """A fault can't be made here, for a reason."""
 
 
+class Harmful(Exception):  # noqa: N818 - not an error of a trial: the campaign itself must not go on with it
+    """A fault would befall what is somebody's."""
+
+
+def harmless(so: bool, otherwise: str) -> None:
+    """Go on only if that is so. (An ``assert`` would be gone where Python optimises.)
+
+    Raises:
+        Harmful: it isn't, and what would happen.
+    """
+    if not so:
+        raise Harmful(otherwise)
+
+
 class Fate(NamedTuple):
     """How a command ended, and what it printed."""
 

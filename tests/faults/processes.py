@@ -40,8 +40,13 @@ class Seen(NamedTuple):
 
 
 def of_trial(token: str) -> Iterator[Seen]:
-    """All living processes that have inherited a trial's token."""
-    assert token, "an empty token is what processes have that are nobody's"
+    """All living processes that have inherited a trial's token.
+
+    Raises:
+        ValueError: it is empty, which is what processes have that are nobody's.
+    """
+    if not token:
+        raise ValueError("an empty token is what processes have that are nobody's: no trial's is empty")
     mine = f"{TOKEN}={token}".encode()
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with suppress(OSError):  # it has ended

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -157,3 +159,46 @@ def test_nothing_is_removed_where_the_machine_can_be_written(around: Surrounding
     outcome = attempt(Fault("removes", remove, length_s=SHORT), 1, around)
     assert "can be written" in outcome.failed
     assert (tmp_path / "results").is_dir()
+
+
+GUARDED = """
+import random, sys
+from pathlib import Path
+from faults import processes, storage
+from faults.fault import Fault
+from faults.trial import Trial
+here = Path(sys.argv[1])
+trial = Trial(Fault("any"), here / "own", random.Random(1), {processes.TOKEN: "token"})
+apart = Trial(Fault("any"), here / "own", random.Random(1), {processes.TOKEN: "token"}, apart=True)
+for does in (
+    lambda: trial.remove(here / "own"),
+    lambda: apart.remove(here / "theirs"),
+    lambda: apart.remove(here / "own" / "link"),
+    lambda: storage.mount(trial, here / "own", "nothing", "no such kind"),
+    lambda: storage.fill(here),
+    lambda: list(processes.of_trial("")),
+):
+    try:
+        does()
+    except Exception as error:
+        print(type(error).__name__)
+    else:
+        print("no error")
+"""
+
+
+def test_nothing_of_others_is_touched_where_python_leaves_assertions_out(tmp_path: Path) -> None:
+    for name in ("own", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "theirs")
+
+    def can_fill_nothing() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    command = [sys.executable, "-O", "-c", GUARDED, str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, preexec_fn=can_fill_nothing, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["Harmful"] * 5 + ["ValueError"], done.stderr
+    assert {path.name for path in tmp_path.rglob("*")} == {"own", "theirs", "link"}
