@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from perun_like.sampling.spool import is_at
+from perun_like.sampling.spool import is_at, write_all
 
 _PIECE = 1 << 20
 
@@ -23,9 +23,8 @@ def move_to(new: int, old: int, path: str) -> None:
     """
     try:
         with open(_link(old), "rb", buffering=0) as whole:  # the kernel finds it even if it has no name
-            while piece := memoryview(whole.read(_PIECE)):
-                while piece:
-                    piece = piece[os.write(new, piece) :]
+            while piece := whole.read(_PIECE):
+                write_all(new, piece)
     except OSError:
         os.close(new)
         os.unlink(path)

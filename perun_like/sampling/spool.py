@@ -207,11 +207,10 @@ class Part:
         """Append one frame."""
         head = _FRAME.pack(_FRAME_MAGIC, kind, stream, 0, sequence, len(payload))
         crc = zlib.crc32(payload, zlib.crc32(head))
-        frame = memoryview(_FRAME.pack(_FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload)
+        frame = _FRAME.pack(_FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload
         end = os.fstat(self._fd).st_size
         try:
-            while frame:
-                frame = frame[os.write(self._fd, frame) :]
+            write_all(self._fd, frame)
         except OSError:
             os.ftruncate(self._fd, end)  # a torn frame would hide all that come after it
             raise
@@ -255,7 +254,7 @@ class Part:
             with open_plain(self.path) as whole:
                 whole.seek(since_b)
                 while piece := whole.read(_PIECE):
-                    os.write(fd, piece)
+                    write_all(fd, piece)
             os.fdatasync(fd)
             os.rename(path, self.path)
         except OSError:
@@ -278,6 +277,17 @@ def _open_part(path: str, new: int) -> int:
     with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of it: where room ends in its midst the kernel takes a piece and only refuses the next one.
+
+    Raises:
+        OSError: it can't be written; a piece of it may have been.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def is_at(fd: int, path: str) -> bool:

@@ -186,6 +186,31 @@ def test_what_was_added_meanwhile_is_not_lost(long: str) -> None:
     assert [(f.sequence, len(f.payload)) for f in list(frames(long))[-2:]] == [(999_999, 2_000_000), (1_000_000, 5)]
 
 
+BECOMES_WITHIN_A_LIMIT = """
+import os, resource, sys
+from perun_like.sampling.spool import Part
+part, beside, since_b = Part(sys.argv[1], again=True), sys.argv[1] + ".coarser", int(sys.argv[2])
+left_b = 10_000  # of room: less than what has been added meanwhile
+resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (os.stat(beside).st_size + left_b,))
+try:
+    part.become(beside, since_b)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_part_is_not_replaced_by_what_had_no_room(long: str) -> None:
+    part, size = Part(long, again=True), os.stat(long).st_size
+    rewrite(long, long + ".coarser", size, size // 4)
+    part.write(ROWS, b"late" * 5_000, sequence=999_999)
+    part.close()
+    whole = Path(long).read_bytes()
+    command = [sys.executable, "-c", BECOMES_WITHIN_A_LIMIT, long, str(size)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert Path(long).read_bytes() == whole
+    assert said == "File too large\n"
+
+
 REWRITES = """
 import os, sys
 from perun_like.sampling.coarser import rewrite
