@@ -16,6 +16,8 @@ from perun_like.sampling.host import detach
 from perun_like.sampling.protocol import Connection, Message
 from perun_like.sampling.sampler import LOOK_PERIOD_S, MOVE_PERIOD_S, Sampler
 
+_READING_S = 5.0  # what somebody reads now must not go elsewhere before he has read it
+
 
 class Server:
     """What is obeyed, and when things are due without being asked for."""
@@ -62,13 +64,19 @@ class Server:
         if sampler is not None and sampler.looks:
             sampler.look()
             self._tell_newest(sampler)
-        if time.monotonic() >= self._next_move:
-            self._next_move = time.monotonic() + MOVE_PERIOD_S
-            if sampler is not None:
-                with contextlib.suppress(OSError):  # a full disk may have room again; the tails keep the samples
-                    sampler.move()
-                    sampler.fsync()
-                    sampler.keep_within_budget()
+        self._move_what_is_due()
+
+    def _move_what_is_due(self, within_s: float = 0.0) -> None:
+        """Make samples safe that will have waited for long enough."""
+        now = time.monotonic()
+        if now + within_s < self._next_move:
+            return
+        self._next_move = now + MOVE_PERIOD_S
+        if self._sampler is not None:
+            with contextlib.suppress(OSError):  # a full disk may have room again; the tails keep the samples
+                self._sampler.move()
+                self._sampler.fsync()
+                self._sampler.keep_within_budget()
 
     def _tell_newest(self, sampler: Sampler) -> None:
         """Tell the newest values if they are wanted; never wait for a monitor that doesn't read."""
@@ -96,7 +104,7 @@ class Server:
         elif kind == "note":
             sampler.note(message["content"])
         elif kind == "sync":
-            self._next_move = time.monotonic() + MOVE_PERIOD_S  # it stays where it is until it has been read
+            self._move_what_is_due(_READING_S)  # early: put off, it never happened where somebody reads again and again
             sampler.sync(message["after_ns"])
             self._report("synced")
         elif kind == "stop":
