@@ -48,9 +48,18 @@ class Budget:
     def abandon(self) -> None:
         """Leave the part as it is: it will be complete in a moment."""
         if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            if self._ended() is None:  # as long as nobody has waited for it, its number is nobody else's
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
             self._give_up()
+
+    def _ended(self) -> int | None:
+        """The status of the process that rewrites; None while it goes on."""
+        try:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else has waited for it: how it ended is not known
+            return -1
+        return status if pid else None
 
     def _begin(self) -> None:
         self._from_b = self._part.size_b
@@ -66,8 +75,8 @@ class Budget:
             self._give_up()
 
     def _look_after(self) -> None:
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if not pid:
+        status = self._ended()
+        if status is None:
             return
         self._pid = 0
         if status:  # the disk is full, or somebody has killed it

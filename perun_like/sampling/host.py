@@ -64,6 +64,7 @@ def detach(kept: int = 0) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the monitor's pipe says when to end, whoever is killed
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by who started us, we couldn't wait for a process of ours
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         if int(name) > 2 + kept:
             _close_quietly(int(name))

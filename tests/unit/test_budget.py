@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -299,3 +299,41 @@ def test_a_rewriting_is_given_up_when_the_run_ends(long: str) -> None:
     kept.abandon()
     assert not os.path.exists(f"/proc/{pid}")
     assert os.listdir(os.path.dirname(long)) == ["node01.part"]
+
+
+@pytest.mark.parametrize("moment", [Budget.look, Budget.abandon])
+def test_a_rewriting_that_somebody_else_has_waited_for_is_given_up(long: str, moment: Callable[[Budget], None]) -> None:
+    part = Part(long, again=True)
+    whole = Path(long).read_bytes()
+    kept = Budget(part, part.size_b - 1)
+    kept.look()
+    os.waitpid(kept._pid, 0)
+    moment(kept)
+    assert kept._pid == 0
+    assert Path(long).read_bytes() == whole
+    assert os.listdir(os.path.dirname(long)) == ["node01.part"]
+
+
+REWRITES_ONCE = """
+import os, sys
+from perun_like.sampling.budget import Budget
+from perun_like.sampling.host import detach
+from perun_like.sampling.spool import Part
+detach()
+part = Part(sys.argv[1], again=True)
+budget = Budget(part, part.size_b // 2)
+budget.look()
+os.waitid(os.P_PID, budget._pid, os.WEXITED | os.WNOWAIT)
+budget.look()
+"""
+
+
+def test_a_sampler_started_where_ended_children_are_ignored_knows_how_its_own_end(long: str) -> None:
+    size = os.stat(long).st_size
+    ignored = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # survives exec
+    try:
+        process = subprocess.Popen([sys.executable, "-c", REWRITES_ONCE, long])
+    finally:
+        signal.signal(signal.SIGCHLD, ignored)
+    assert process.wait() == 0
+    assert os.stat(long).st_size < size
