@@ -30,10 +30,8 @@ class Budget:
         self._limit_b = budget_b
         self._pid = 0
         self._from_b = 0
-
-    @property
-    def _beside(self) -> str:
-        return self._part.path + _SUFFIX
+        self._fd = part.fileno()
+        self._beside = part.path + _SUFFIX
 
     def look(self) -> None:
         """Begin to rewrite the part if it has become too large, or go on with what has been rewritten.
@@ -62,7 +60,8 @@ class Budget:
         return status if pid else None
 
     def _begin(self) -> None:
-        self._from_b = self._part.size_b
+        self._from_b, self._fd = self._part.size_b, self._part.fileno()
+        self._beside = self._part.path + _SUFFIX
         self._remove()  # a sampler that was killed has left it
         goal_b = self._budget_b // 2  # so that it isn't needed again too soon
         order = [str(os.getpid()), self._part.path, self._beside, str(self._from_b), str(goal_b)]
@@ -79,7 +78,8 @@ class Budget:
         if status is None:
             return
         self._pid = 0
-        if status:  # the disk is full, or somebody has killed it
+        # The disk is full, or somebody has killed it; or what it has read wasn't the part, which has lost its place.
+        if status or self._part.fileno() != self._fd:
             self._give_up()
             return
         try:

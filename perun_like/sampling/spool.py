@@ -17,6 +17,7 @@ sequence number is in the part already has been moved.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import mmap
@@ -185,23 +186,21 @@ class Part:
             OSError: the directory can't be written.
         """
         self.path = path
-        self._fd = _open_part(path, 0 if again else os.O_CREAT | os.O_EXCL)
+        self._fd = _open_part(path) if again else _create_part(path)
 
     def restore(self) -> None:
         """Have the file in its place, if it has been removed or moved away meanwhile, with its directory perhaps.
+
+        What others have put there stays: the part is beside it then, and has another path.
 
         Raises:
             OSError: it can't be made again; what was written is only where it was.
         """
         if is_at(self._fd, self.path):
             return
-        from perun_like.sampling.restoring import move_to  # hardly any run needs it
+        from perun_like.sampling.restoring import placed_again  # hardly any run needs it
 
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        fd, old = _open_part(self.path, os.O_CREAT | os.O_EXCL), self._fd
-        move_to(fd, old, self.path)
-        self._fd = fd
-        os.close(old)
+        self._fd, self.path = placed_again(self._fd, self.path, _create_part)
 
     def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""
@@ -245,16 +244,16 @@ class Part:
             since_b: Where what it doesn't stand for begins in this one.
 
         Raises:
-            OSError: it can't be done; this one is as it was.
+            OSError: it can't be done, or something else is in this one's place; this one is as it was.
         """
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if not is_at(self._fd, self.path):
+            raise FileExistsError(errno.EEXIST, "something else is in the part's place", self.path)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with open_plain(self.path) as whole:
-                whole.seek(since_b)
-                while piece := whole.read(_PIECE):
-                    write_all(fd, piece)
+            for piece in pieces(self._fd, since_b):
+                write_all(fd, piece)
             os.fdatasync(fd)
             os.rename(path, self.path)
         except OSError:
@@ -272,8 +271,12 @@ class Part:
         os.close(self._fd)
 
 
-def _open_part(path: str, new: int) -> int:
-    fd = os.open(path, os.O_WRONLY | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
+def _create_part(path: str) -> int:
+    return _open_part(path, os.O_CREAT | os.O_EXCL)
+
+
+def _open_part(path: str, new: int = 0) -> int:
+    fd = os.open(path, os.O_RDWR | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
     with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
@@ -288,6 +291,17 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(fd, left) :]
+
+
+def pieces(fd: int, since_b: int) -> Iterator[bytes]:
+    """What an open file has from a place on, whatever is by now where it was.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    while piece := os.pread(fd, _PIECE, since_b):
+        yield piece
+        since_b += len(piece)
 
 
 def is_at(fd: int, path: str) -> bool:

@@ -37,6 +37,13 @@ def replace_file(results: Path) -> None:
     (results / "run.parts" / "host.part").write_text("somebody else's")
 
 
+def replace_by_copy(results: Path) -> None:
+    """As who moves results to another disk and back."""
+    shutil.copytree(results, results.with_name("copy"))
+    shutil.rmtree(results)
+    results.with_name("copy").rename(results)
+
+
 @pytest.mark.parametrize("fault", [shutil.rmtree, move_away, remove_file])
 def test_it_is_in_its_place_again_and_only_there(part: Part, tmp_path: Path, fault: Callable[[Path], None]) -> None:
     fault(tmp_path / "results")
@@ -49,15 +56,54 @@ def test_it_is_in_its_place_again_and_only_there(part: Part, tmp_path: Path, fau
     assert len(list(tmp_path.rglob("*.parts"))) == 1
 
 
-@pytest.mark.parametrize("fault", [replace_by_file, replace_file])
-def test_what_others_have_put_there_is_left_alone(part: Part, tmp_path: Path, fault: Callable[[Path], None]) -> None:
-    fault(tmp_path / "results")
-    there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_file_in_the_place_of_its_directory_is_left_alone(part: Part, tmp_path: Path) -> None:
+    replace_by_file(tmp_path / "results")
+    there = contents(tmp_path)
     with pytest.raises(OSError, match="exists"):
         part.restore()
     part.write(NOTE, b"to wherever it is")
     part.close()
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == there
+    assert contents(tmp_path) == there
+
+
+@pytest.mark.parametrize("fault", [replace_file, replace_by_copy])
+def test_it_is_beside_what_others_have_put_there(part: Part, tmp_path: Path, fault: Callable[[Path], None]) -> None:
+    fault(tmp_path / "results")
+    there = contents(tmp_path)
+    part.write(NOTE, b"meanwhile")
+    part.restore()
+    part.write(NOTE, b"after")
+    part.close()
+    assert part.path == str(tmp_path / "results" / "run.parts" / "host-2.part")
+    assert [frame.payload for frame in frames(part.path)] == [b"before", b"meanwhile", b"after"]
+    assert contents(tmp_path) == {**there, Path(part.path): Path(part.path).read_bytes()}
+
+
+def test_what_is_in_its_place_becomes_nothing_else(part: Part, tmp_path: Path) -> None:
+    coarser = Part(part.path + ".coarser")
+    coarser.write(NOTE, b"coarser")
+    coarser.close()
+    replace_file(tmp_path / "results")
+    there = contents(tmp_path)
+    with pytest.raises(FileExistsError):
+        part.become(coarser.path, part.size_b)
+    assert contents(tmp_path) == there
+
+
+@pytest.mark.parametrize("saved", ["saved/host.part", "saved/mine.part", "mine.parts/mine.part"])
+def test_what_somebody_has_put_elsewhere_for_himself_stays_there(part: Part, tmp_path: Path, saved: str) -> None:
+    (tmp_path / saved).parent.mkdir()
+    Path(part.path).rename(tmp_path / saved)
+    there = contents(tmp_path)
+    part.restore()
+    part.write(NOTE, b"after")
+    part.close()
+    assert [frame.payload for frame in frames(part.path)] == [b"before", b"after"]
+    assert contents(tmp_path) == {**there, Path(part.path): Path(part.path).read_bytes()}
 
 
 def test_what_stands_beside_it_where_it_was_moved_stays(part: Part, tmp_path: Path) -> None:
