@@ -186,7 +186,7 @@ class Part:
             OSError: the directory can't be written.
         """
         self.path = path
-        self._fd = _open_part(path) if again else _create_part(path)
+        self._fd = _open_part(path, 0 if again else os.O_CREAT | os.O_EXCL)
 
     def restore(self) -> None:
         """Have the file in its place, if it has been removed or moved away meanwhile, with its directory perhaps.
@@ -200,7 +200,7 @@ class Part:
             return
         from perun_like.sampling.restoring import placed_again  # hardly any run needs it
 
-        self._fd, self.path = placed_again(self._fd, self.path, _create_part)
+        self._fd, self.path = placed_again(self._fd, self.path, _open_part)
 
     def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""
@@ -271,12 +271,8 @@ class Part:
         os.close(self._fd)
 
 
-def _create_part(path: str) -> int:
-    return _open_part(path, os.O_CREAT | os.O_EXCL)
-
-
-def _open_part(path: str, new: int = 0) -> int:
-    fd = os.open(path, os.O_RDWR | new | os.O_APPEND | os.O_CLOEXEC, 0o666)
+def _open_part(path: str, flags: int) -> int:
+    fd = os.open(path, os.O_RDWR | flags | os.O_APPEND | os.O_CLOEXEC, 0o666)
     with contextlib.suppress(OSError):  # a file system without locks: readers then can't tell that we live
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd

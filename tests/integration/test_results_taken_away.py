@@ -11,8 +11,12 @@ from conftest import Run
 
 from perun_like.store.reader import read_recording
 
+REMOVED = "shutil.rmtree('perun_results')"
+MOVED = "os.rename('perun_results', 'elsewhere')"
+COPIED = f"shutil.copytree('perun_results', 'copy'); {REMOVED}; os.rename('copy', 'perun_results')"
 
-@pytest.mark.parametrize("fault", ["shutil.rmtree('perun_results')", "os.rename('perun_results', 'elsewhere')"])
+
+@pytest.mark.parametrize("fault", [REMOVED, MOVED, COPIED])
 def test_they_are_in_their_place_all_the_same(
     perun: Run, script: Callable[[str], str], tmp_path: Path, fault: str
 ) -> None:

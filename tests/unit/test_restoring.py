@@ -37,6 +37,11 @@ def replace_file(results: Path) -> None:
     (results / "run.parts" / "host.part").write_text("somebody else's")
 
 
+def replace_by_empty_file(results: Path) -> None:
+    remove_file(results)
+    (results / "run.parts" / "host.part").touch()
+
+
 def replace_by_copy(results: Path) -> None:
     """As who moves results to another disk and back."""
     shutil.copytree(results, results.with_name("copy"))
@@ -44,7 +49,7 @@ def replace_by_copy(results: Path) -> None:
     results.with_name("copy").rename(results)
 
 
-@pytest.mark.parametrize("fault", [shutil.rmtree, move_away, remove_file])
+@pytest.mark.parametrize("fault", [shutil.rmtree, move_away, remove_file, replace_by_copy])
 def test_it_is_in_its_place_again_and_only_there(part: Part, tmp_path: Path, fault: Callable[[Path], None]) -> None:
     fault(tmp_path / "results")
     part.write(NOTE, b"meanwhile")
@@ -70,7 +75,7 @@ def test_a_file_in_the_place_of_its_directory_is_left_alone(part: Part, tmp_path
     assert contents(tmp_path) == there
 
 
-@pytest.mark.parametrize("fault", [replace_file, replace_by_copy])
+@pytest.mark.parametrize("fault", [replace_file, replace_by_empty_file])
 def test_it_is_beside_what_others_have_put_there(part: Part, tmp_path: Path, fault: Callable[[Path], None]) -> None:
     fault(tmp_path / "results")
     there = contents(tmp_path)
