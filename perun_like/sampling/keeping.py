@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from perun_like.errors import FileError
@@ -151,19 +152,18 @@ def complete(path: str, local: str, run: str | None) -> None:
         OSError: it can't be written.
         FileError: it isn't a part.
     """
-    frames = list(spool.frames(path))
+    frames = [frame._replace(payload=b"") for frame in spool.frames(path)]  # a part may be larger than memory
     if not frames or frames[0].kind != HEADER or frames[-1].kind == FOOTER:
         return
-    part = Part(path, again=True)
-    for frame in tails_left(frames, local):
-        part.write(ROWS, frame.payload, frame.stream, frame.sequence)
-    ranks: list[int] = []
-    if run is not None:
-        keep_marks(part, run)
-        notes = Notes(part, run)
-        notes.keep()
-        ranks = notes.ranks
-    # What the clocks show now says nothing of the time until the sampler was killed.
-    part.write_json(FOOTER, {"stats": {}, "clocks": None, "cut": KILLED, "ranks": ranks})
-    part.sync()
-    part.close()
+    with closing(Part(path, again=True)) as part:
+        for frame in tails_left(frames, local):
+            part.write(ROWS, frame.payload, frame.stream, frame.sequence)
+        ranks: list[int] = []
+        if run is not None:
+            keep_marks(part, run)
+            notes = Notes(part, run)
+            notes.keep()
+            ranks = notes.ranks
+        # What the clocks show now says nothing of the time until the sampler was killed.
+        part.write_json(FOOTER, {"stats": {}, "clocks": None, "cut": KILLED, "ranks": ranks})
+        part.sync()
