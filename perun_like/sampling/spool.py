@@ -42,6 +42,7 @@ _WORD_BYTES = 8
 _LONGEST_FOOTER = 1 << 18
 _LARGEST_FRAME = 1 << 30
 _MOST_HOLES = 1 << 28  # what isn't there costs no disk, but time to search and memory to hold
+_MOST_COMPRESSED = 100  # times: more than file systems do
 _PIECE = 1 << 20
 _MOST_READINGS = 4  # of each byte: damage costs one more, a file made to keep us busy thousands
 
@@ -323,9 +324,9 @@ def frames(path: str, until_b: int | None = None) -> Iterator[Frame]:
         FileError: it isn't a part, or has more damage than chance can do.
     """
     with open_plain(path) as file:
-        fd, status = file.fileno(), os.fstat(file.fileno())
-        size, there_b = status.st_size, 512 * status.st_blocks
-        if size > _MOST_HOLES + 100 * there_b:  # file systems compress, but not that much
+        fd = file.fileno()
+        size, there_b = os.fstat(fd).st_size, _there_b(fd)
+        if size > _MOST_HOLES + _MOST_COMPRESSED * there_b:
             raise FileError(
                 f"{path} is no part, or is damaged: of the {size:,} bytes that it says, {there_b:,} are there"
             )
@@ -338,6 +339,32 @@ def frames(path: str, until_b: int | None = None) -> Iterator[Frame]:
             elif (left_b := left_b - read_b) < 0:
                 raise FileError(f"{path} is damaged from its byte {at} on; what is before that can be read")
             at = _find_magic(fd, at + (1 if frame is None else read_b), size)
+
+
+def _there_b(fd: int) -> int:
+    """How many bytes of a file are there.
+
+    Some file systems count blocks late or not at all: what is no hole counts too. Others know no holes: what they have
+    counted is all there is, if they count.
+    """
+    status = os.fstat(fd)
+    counted_b, size = 512 * status.st_blocks, status.st_size
+    if _MOST_COMPRESSED * counted_b > size:
+        return counted_b
+    data_b = _data_b(fd, size)
+    return max(counted_b, data_b) if data_b < size or not counted_b else counted_b
+
+
+def _data_b(fd: int, size: int) -> int:
+    data_b = at = 0
+    try:
+        while at < size:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+            at = os.lseek(fd, start, os.SEEK_HOLE)
+            data_b += at - start
+    except OSError as error:
+        return data_b if error.errno == errno.ENXIO else size  # it ends with a hole; or nobody can tell
+    return data_b
 
 
 def row_bytes(path: str) -> dict[int, int]:

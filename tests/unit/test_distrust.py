@@ -16,7 +16,7 @@ from perun_like.sampling.collecting import collect
 from perun_like.sampling.distrust import open_plain, parse, parse_object
 from perun_like.sampling.keeping import tails_left
 from perun_like.sampling.marks import Marks
-from perun_like.sampling.spool import HEADER, ROWS, STREAM, Frame, Part, Tail, frames
+from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Frame, Part, Tail, frames
 
 
 def pipe(path: Path) -> None:
@@ -161,6 +161,31 @@ def test_a_part_of_holes_is_refused_and_one_with_damage_is_read_around_it(tmp_pa
         file.seek(100)
         file.write(b"?")
     assert [frame.sequence for frame in frames(path)] == [0, 1, 3]
+
+
+class Counts:
+    """The state of a file where the file system has counted so many blocks."""
+
+    def __init__(self, status: os.stat_result, blocks: int) -> None:
+        self.st_mode, self.st_size, self.st_blocks = status.st_mode, status.st_size, blocks
+
+
+@pytest.mark.parametrize("blocks", [0, 8], ids=["not at all", "late"])
+def test_a_file_system_that_counts_blocks_late_has_good_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    path = str(tmp_path / "late.part")
+    part = Part(path)
+    part.write(ROWS, b"x" * 4_000_000)
+    part.write_json(FOOTER, {})
+    part.close()
+    os.truncate(path, (1 << 28) + (1 << 27))  # else there would have to be as much
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: Counts(fstat(fd), blocks))
+    assert [frame.kind for frame in frames(path)] == [ROWS, FOOTER]
+    os.truncate(path, 1 << 40)
+    with pytest.raises(FileError, match="are there"):
+        list(frames(path))
 
 
 def test_a_part_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
