@@ -34,6 +34,10 @@ def _recover(path: str) -> int:
                 click.echo(file)
             if outcome.error is not None:
                 complain(outcome.error)
+            if outcome.left:
+                click.echo(
+                    f"perun-like: left in {outcome.parts}, as no run made it: {', '.join(outcome.left)}", err=True
+                )
             # Among others, a run that goes on is left alone, as was to be expected.
             asked_for = outcome.parts == plain_path(path)
             codes.append(outcome.error.exit_code if outcome.error and (asked_for or not outcome.goes_on) else 0)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from perun_like.errors import FileError
 from perun_like.sampling.distrust import parse_object, read_plain
+from perun_like.store.belongings import remove_belongings
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import Stamp, has_stamp, sync_directory, write_whole
 from perun_like.store.references import plain_name
@@ -53,11 +54,7 @@ def intended(place: RunPlace) -> str | None:
 
 def release(place: RunPlace) -> None:
     """Remove the parts, the note last: where it is, what is left of them is not a run."""
-    for directory, _, names in os.walk(place.parts, topdown=False):
-        for name in names:
-            if name != _NAME:
-                with suppress(OSError):
-                    os.unlink(os.path.join(directory, name))
+    remove_belongings(place.parts, but=_NAME)
     sync_directory(place.parts)
     place.release()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from perun_like.errors import InputError, PerunError, StillWrittenError
 from perun_like.monitoring.host_files import is_being_written
 from perun_like.monitoring.saving import recover
 from perun_like.store.assembly import part_files
+from perun_like.store.belongings import has_belongings
 from perun_like.store.part import header
 from perun_like.store.place import PARTS_SUFFIX
+from perun_like.store.publish import give_name
 from perun_like.store.reader import load
 from perun_like.store.schema import plain
 
@@ -27,11 +30,13 @@ class Outcome(NamedTuple):
         parts: Where its parts were.
         files: The results files.
         error: Why there are none; None if there are some.
+        left: What is in that directory still, as it isn't the run's.
     """
 
     parts: str
     files: tuple[str, ...] = ()
     error: PerunError | None = None
+    left: tuple[str, ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -68,7 +73,7 @@ def plain_path(path: str) -> str:
 
 def _recovered_before(path: str) -> Outcome:
     """What was there has become a file already: to ask again does no harm."""
-    file = path.removesuffix(PARTS_SUFFIX) + ".h5"
+    file = _file_of(path)
     if path.endswith(PARTS_SUFFIX) and os.path.isfile(file):
         load(file)
         return Outcome(path, (file,))
@@ -78,14 +83,34 @@ def _recovered_before(path: str) -> Outcome:
 
 def _recovered(parts: str) -> Outcome:
     try:
-        return Outcome(parts, tuple(file for _, file in recover(parts)))
+        if os.path.isfile(_file_of(parts)) and not has_belongings(parts):
+            return _recovered_before(parts)
+        return Outcome(parts, tuple(file for _, file in recover(parts)), left=_left(parts))
     except (PerunError, OSError) as error:
         return Outcome(parts, (), _told(error))
 
 
+def _file_of(parts: str) -> str:
+    return parts.removesuffix(PARTS_SUFFIX) + ".h5"
+
+
+def _left(parts: str) -> tuple[str, ...]:
+    with suppress(FileNotFoundError):  # most often all of it was the run's
+        return tuple(sorted(os.listdir(parts)))
+    return ()
+
+
+def _is_a_runs(parts: str) -> bool:
+    """Whether there is anything of a run in a directory, or that can't be seen: then it is told when it is tried."""
+    try:
+        return has_belongings(parts)
+    except OSError:
+        return True
+
+
 def _recovered_in(directory: str) -> Iterator[Outcome]:
     loose = part_files(directory)
-    found = [parts for parts in _parts_below(directory, _DEEPEST) if os.listdir(parts)]  # before new ones are made
+    found = [parts for parts in _parts_below(directory, _DEEPEST) if _is_a_runs(parts)]  # before new ones are made
     yield from _gathered(loose, directory)
     for parts in found:
         yield _recovered(parts)
@@ -126,10 +151,26 @@ def _moved(path: str, directory: str) -> str | Outcome:
             raise StillWrittenError(f"{path} is still being written: wait until its program has ended")
         parts = os.path.join(directory, _run_of(path) + PARTS_SUFFIX)
         os.makedirs(parts, exist_ok=True)
-        os.rename(path, os.path.join(parts, os.path.basename(path)))
+        _move(path, os.path.join(parts, os.path.basename(path)))
     except (PerunError, OSError) as error:
         return Outcome(path, (), _told(error))
     return parts
+
+
+def _move(path: str, new: str) -> None:
+    """Move a part, never over another one.
+
+    Raises:
+        InputError: there is one of that name.
+        OSError: it can't be moved.
+    """
+    try:
+        give_name(path, new)
+    except FileExistsError:
+        if not os.path.samefile(path, new):  # who moved it was killed before it had lost its old name
+            raise InputError(f"{path} is left as it is, as there is another {new}: give it another name") from None
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _told(error: PerunError | OSError) -> PerunError:
@@ -139,6 +180,6 @@ def _told(error: PerunError | OSError) -> PerunError:
 def _run_of(path: str) -> str:
     """What tells the run of a part from others, whoever copied it where."""
     run = header(path)["run"]
-    if run["run_id"]:
-        return plain(run["run_id"])
+    if run["job"] or run["run_id"]:
+        return plain(run["job"] or run["run_id"])
     return f"job-{zlib.crc32(run['name'].encode(errors='surrogatepass')):08x}"

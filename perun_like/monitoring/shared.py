@@ -34,7 +34,7 @@ from perun_like.sampling.ranks import (
     read_notes,
     write_note,
 )
-from perun_like.store.place import RunPlace
+from perun_like.store.place import PARTS_SUFFIX, RunPlace
 
 if TYPE_CHECKING:
     from perun_like.monitoring.leaving import Leaving
@@ -63,6 +63,7 @@ def measurement_together(comm: Comm, config: Settings, run: Mapping[str, Any], o
             number = inside.next_run(comm.rank, launch.identity if launch else "")
     launched_unix_s = (launch.started_unix_s if launch else time.time()) if comm.rank == 0 else None
     place = RunPlace.claim_together(output, run["name"], config.run_id, f"{comm.job_id} {number}", launched_unix_s)
+    run = {**run, "job": os.path.basename(place.parts).removesuffix(PARTS_SUFFIX)}  # wherever its parts are copied to
     return SharedMeasurement(place, comm, config, run, Turn(job, number, by_launcher))
 
 

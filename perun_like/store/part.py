@@ -68,10 +68,11 @@ def _header(frame: Frame | None, path: str) -> dict[str, Any]:
 
 
 def _run(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, id, size and metadata of a run. An id becomes a file's name: it can't lead elsewhere."""
+    """Name, id, job, size and metadata of a run. Id and job become files' names: they can't lead elsewhere."""
     return {
         "name": known.text(content, "name"),
         "run_id": plain_name(content["run_id"]) if content.get("run_id") else None,
+        "job": plain_name(content["job"]) if content.get("job") else None,
         "size": known.integer({"size": 1, **content}, "size", 1, known.MOST_RANKS),
         "metadata": known.metadata(known.mapping(content, "metadata")),
     }

@@ -14,7 +14,7 @@ import zlib
 from typing import NamedTuple
 
 from perun_like.errors import FileError, InputError, PerunError, StillWrittenError
-from perun_like.sampling.local import remove_directory
+from perun_like.store.belongings import is_belonging, remove_belongings
 
 PARTS_SUFFIX = ".parts"
 _TRIES, _TRY_EVERY_S = 100, 0.01
@@ -176,8 +176,8 @@ class RunPlace(NamedTuple):
         return True
 
     def release(self) -> None:
-        """Remove the parts: they have become the results file, or nothing was recorded."""
-        remove_directory(self.parts)
+        """Remove the parts: they have become the results file, or nothing was recorded. What isn't a run's stays."""
+        remove_belongings(self.parts)
         self.unlock()
 
     def unlock(self) -> None:
@@ -186,7 +186,7 @@ class RunPlace(NamedTuple):
 
 
 def _check_plain(directory: str) -> None:
-    """See that there are only files, and directories of files, in a directory that is going to be removed.
+    """See that there are only files, and directories of files, in a directory whose files are going to be removed.
 
     Raises:
         FileError: there is a link, a pipe or the like: what it leads to isn't ours to read or to remove.
@@ -238,8 +238,9 @@ def _lock_soon(path: str) -> int:
 
 def _move_aside(parts: str, launched_unix_s: float) -> None:
     """Give what an earlier job of the same id has left, cut short, a directory of its own."""
-    for name in os.listdir(parts):
-        path = os.path.join(parts, name)
+    with os.scandir(parts) as entries:
+        left = [(entry.name, entry.path) for entry in entries if is_belonging(entry)]
+    for name, path in left:
         with contextlib.suppress(OSError, PerunError):  # another host's sampler has removed it, or still has it
             written_s = os.stat(path).st_mtime
             if written_s < launched_unix_s - _CLOCKS_APART_S:

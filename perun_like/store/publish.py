@@ -86,7 +86,7 @@ def write_whole(path: str, *contents: bytes, replace: bool = False, draft_in: st
             file.writelines(contents)
             file.flush()
             os.fsync(file.fileno())
-        (os.replace if replace else _name)(draft, path)
+        (os.replace if replace else give_name)(draft, path)
         sync_directory(directory)
     except FileExistsError:
         message = f"{path} exists and is left as it is: give another --run-id, or move the file away"
@@ -100,8 +100,15 @@ def write_whole(path: str, *contents: bytes, replace: bool = False, draft_in: st
                 os.unlink(draft)
 
 
-def _name(temporary: str, path: str) -> None:
-    """Give a finished file its name, unless there is a file of that name: of several writers, one succeeds."""
+def give_name(temporary: str, path: str) -> None:
+    """Give a finished file its name, unless there is a file of that name: of several writers, one succeeds.
+
+    It may keep its other name too.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it can't be done.
+    """
     try:
         os.link(temporary, path)
     except OSError as error:

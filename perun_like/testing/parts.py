@@ -14,18 +14,19 @@ from perun_like.sampling.spool import Part
 _ROWS_PER_FRAME = 300  # what is moved at once in 30 s at 10 Hz
 
 
-def write_part(path: str, recording: Recording, *, complete: bool = True) -> None:
+def write_part(path: str, recording: Recording, *, complete: bool = True, job: str | None = None) -> None:
     """Write the part of a host.
 
     Args:
         path: The file.
         recording: Of one host, on its own clock; ``host["clocks"]`` has the pairs at its beginning and end.
         complete: Whether its sampler came to its end.
+        job: Tells the job from others; None as in parts from before November 2026, and for programs that stand alone.
     """
     (host,) = recording.hosts
     facts = {name: value for name, value in host.host.items() if name != "clocks"}
     begin, end = host.host["clocks"]
-    run: dict[str, Any] = {"name": recording.name, "run_id": recording.run_id or None}
+    run: dict[str, Any] = {"name": recording.name, "run_id": recording.run_id or None, "job": job}
     run |= {"size": recording.size, "metadata": recording.metadata}
     part = Part(path)
     part.write_json(spool.HEADER, {"run": run, "local": "", "marks": None, "host": facts, "clocks": begin})

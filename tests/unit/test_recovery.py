@@ -37,3 +37,68 @@ def test_parts_of_hosts_copied_together_are_one_run(perun: Run, tmp_path: Path, 
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     assert sorted(contents.whole) == sorted(names)
     assert (tmp_path / name / "notes.txt").exists() == (name == "loose")
+
+
+def made_by_people(parts: Path) -> dict[str, bytes]:
+    """Files that people keep in a directory whose name is that of parts, some with names like those of a run's."""
+    files = ["notes.txt", "drawings/2024/m4.dwg", "result", "told", "my.summary", "hosts/list.txt", "hosts/other.h5"]
+    for name in files:
+        (parts / name).parent.mkdir(parents=True, exist_ok=True)
+        (parts / name).write_bytes(name.encode())
+    return {name: name.encode() for name in files}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_a_directory_only_what_runs_make_is_removed(perun: Run, tmp_path: Path, count: int) -> None:
+    parts = tmp_path / "bolts.parts"
+    files = made_by_people(parts)
+    for number in range(count):  # of several hosts the files are made in the directory, and taken out of it
+        write_part(str(parts / f"node{number}.part"), part_of(number, [number], count))
+    (parts / "making-0123abcd").touch()
+    (parts / "node0.part.coarser").write_bytes(b"PRF1")
+    done = perun("recover", "bolts.parts")
+    assert done.returncode == 0, done.stderr
+    assert perun_like.load(tmp_path / done.stdout.strip()).nodes[0].nodes[0].nodes
+    assert {str(path.relative_to(parts)): path.read_bytes() for path in parts.rglob("*") if path.is_file()} == files
+    assert "left in bolts.parts, as no run made it: drawings, hosts, my.summary, notes.txt, result, told" in done.stderr
+    again = perun("recover", ".")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert {str(path.relative_to(parts)) for path in parts.rglob("*") if path.is_file()} == files.keys()
+
+
+def test_parts_of_two_jobs_of_one_program_copied_together_are_two_runs(perun: Run, tmp_path: Path) -> None:
+    (tmp_path / "copied").mkdir()
+    for job in ("job-00000001", "job-00000002"):
+        for number in (0, 1):
+            host = part_of(number, [number], 2)
+            write_part(str(tmp_path / f"copied/{job}-node{number}.part"), host, complete=False, job=job)
+    done = perun("recover", "copied")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split()
+    for path in (first, second):
+        run = perun_like.load(tmp_path / path).nodes[0].nodes[0]
+        assert [rank.rank for rank in run.ranks] == [0, 1]
+        assert len(run.nodes) == 2
+
+
+def test_a_part_is_never_moved_over_another(perun: Run, tmp_path: Path) -> None:
+    there, loose = tmp_path / "job-00000001.parts/node.part", tmp_path / "node.part"
+    there.parent.mkdir()
+    for number, path in enumerate([there, loose]):
+        write_part(str(path), part_of(number, [number], 2), complete=False, job="job-00000001")
+    before = loose.read_bytes()
+    done = perun("recover", "node.part")
+    assert done.returncode == 2
+    assert "node.part is left as it is" in done.stderr
+    assert (there.exists(), loose.read_bytes()) == (True, before)
+
+
+def test_a_part_that_was_being_moved_when_that_was_killed_is_there_once(perun: Run, tmp_path: Path) -> None:
+    there, loose = tmp_path / "job-00000001.parts/node.part", tmp_path / "node.part"
+    there.parent.mkdir()
+    write_part(str(there), part_of(0, [0], 1), complete=False, job="job-00000001")
+    loose.hardlink_to(there)
+    done = perun("recover", "node.part")
+    assert done.returncode == 0, done.stderr
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".h5"] == []
+    assert len(perun_like.load(tmp_path / done.stdout.strip()).nodes[0].nodes) == 1
