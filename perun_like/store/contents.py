@@ -19,6 +19,7 @@ from perun_like.store.schema import SEAL_BYTES, TREE
 _MAGIC = b"perun-like contents "
 _HEAD_BYTES = len(_MAGIC) + 17  # the length of what follows and its checksum, eight hexadecimal digits each
 _MOST_TEXT_BYTES = 1 << 26
+_PIECE = 1 << 16
 
 Pieces = Sequence[tuple[int, int, int]]  # offset, bytes, CRC-32
 
@@ -64,8 +65,9 @@ def look(path: str) -> Contents | None:
         known = _known(file)
         if known is None:
             return None
-        whole = [name for name, pieces in known.items() if all(_is_whole(file, *piece) for piece in pieces)]
-        return Contents(tuple(whole), tuple(name for name in known if name not in whole))
+        whole = {name for name, pieces in known.items() if all(_is_whole(file, *piece) for piece in pieces)}
+        told = (tuple(name for name in known if (name in whole) is unharmed) for unharmed in (True, False))
+        return Contents(*told)
 
 
 def unharmed_tree(path: str) -> bytes | None:
@@ -87,15 +89,33 @@ def unharmed_tree(path: str) -> bytes | None:
 
 
 def _known(file: BinaryIO) -> Mapping[str, Pieces] | None:
-    size = os.fstat(file.fileno()).st_size - SEAL_BYTES
+    fd, size = file.fileno(), os.fstat(file.fileno()).st_size - SEAL_BYTES
+    start = _start(fd, size)
+    if start < 0:
+        return None
+    known = _parsed(os.pread(fd, size - start, start)[len(_MAGIC) :])
+    return known if known is not None and _are_apart(known, start) else None
+
+
+def _start(fd: int, size: int) -> int:
+    """Where the contents begin; -1 if there are none."""
     start = size
     while start > 0 and size - start <= _MOST_TEXT_BYTES:
-        start = max(0, start - (1 << 16))
-        end = os.pread(file.fileno(), size - start, start)
-        at = end.rfind(_MAGIC)
+        start, end = max(0, start - _PIECE), min(size, start + len(_MAGIC) - 1)
+        at = os.pread(fd, end - start, start).rfind(_MAGIC)
         if at >= 0:
-            return _parsed(end[at + len(_MAGIC) :])
-    return None
+            return start + at
+    return -1
+
+
+def _are_apart(known: Mapping[str, Pieces], end: int) -> bool:
+    """Whether no two pieces say that they have the same byte: to look at all takes no longer than to read the file."""
+    at = 0
+    for offset, size, _ in sorted(piece for pieces in known.values() for piece in pieces):
+        if offset < at:
+            return False
+        at = offset + size
+    return at <= end
 
 
 def _parsed(content: bytes) -> dict[str, Pieces] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 
 from perun_like.monitoring.results import result_of
 from perun_like.store.assembly import assemble
+from perun_like.store.schema import SEAL_BYTES
 from perun_like.store.writer import write
 
 from .parts import measured_in_place, usual, written
 from .values import harmed, hostile_json
+
+_CONTENTS = b"perun-like contents "
 
 
 def good_files(directory: Path) -> list[Path]:
@@ -36,13 +40,29 @@ def _good(directory: Path, name: str, frames: Any) -> Path:
 def results_files(draw: st.DrawFn, good: list[Path]) -> bytes:
     """The bytes of a results file: a good one that came to harm, or one that HDF5 itself made of hostile contents."""
     content = draw(st.sampled_from(good)).read_bytes()
-    if draw(st.booleans()):
+    how = draw(st.sampled_from(["harmed", "harmed", "contents", "changed", "changed", "changed"]))
+    if how == "harmed":
         return harmed(draw, content)
+    if how == "contents":
+        return _with_contents(draw, content)
     draft = io.BytesIO(content)
     with h5py.File(draft, "r+") as file:  # which drops the seal
         for _ in range(draw(st.integers(1, 3))):
             _change(draw, file)
     return draft.getvalue()
+
+
+def _with_contents(draw: st.DrawFn, content: bytes) -> bytes:
+    """A damaged file that says something else of where everything in it is, with the right checksum of that."""
+    end = content.rfind(_CONTENTS)
+    known = json.loads(content[end + len(_CONTENTS) + 17 : -SEAL_BYTES])
+    if draw(st.booleans()):
+        places = st.lists(st.tuples(st.integers(0, len(content)), st.integers(0, 2 * len(content)), st.just(0)))
+        text = json.dumps({**known, **draw(st.dictionaries(st.sampled_from(list(known)), places))}).encode()
+    else:
+        text = hostile_json(draw, known)
+    head = b"%08x %08x" % (len(text), zlib.crc32(text))
+    return b"?" + content[1:end] + _CONTENTS + head + text + content[-SEAL_BYTES:]
 
 
 def _change(draw: st.DrawFn, file: h5py.File) -> None:

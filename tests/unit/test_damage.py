@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from stored_recordings import calls, rapl_stream, recording, tree
 from perun_like.errors import FileError
 from perun_like.store.contents import Contents, look
 from perun_like.store.reader import load, salvaged
+from perun_like.store.schema import SEAL_BYTES
 from perun_like.store.writer import write
 
 Show = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -102,3 +105,40 @@ def test_hostile_contents_are_none(run: Path) -> None:
 
 def test_the_salvaged_result_is_the_result(run: Path) -> None:
     assert salvaged(str(run)) == load(run) == tree()
+
+
+def with_contents(run: Path, known: object) -> None:
+    """Give a file other contents, as whoever wants to harm can."""
+    content = run.read_bytes()
+    text = json.dumps(known).encode()
+    start = content.rfind(b"perun-like contents ")
+    told = b"perun-like contents %08x %08x" % (len(text), zlib.crc32(text)) + text
+    run.write_bytes(content[:start] + told + content[-SEAL_BYTES:])
+
+
+HOSTILE = [
+    {"all": [[0, 2000, 0]], "again": [[0, 2000, 0]]},
+    {"all": [[0, 2000, 0], [1999, 1, 0]]},
+    {"end": [[0, 1 << 30, 0]]},
+    {str(number): [[0, 1500, 0]] for number in range(100_000)},
+]
+
+
+@pytest.mark.parametrize("known", HOSTILE, ids=["twice", "overlapping", "more than there is", "very often"])
+def test_contents_that_have_more_than_the_file_are_none(run: Path, known: object) -> None:
+    with_contents(run, {"first": [[0, 1000, 0]], "second": [[1000, 1000, 0]]})
+    assert look(str(run)) == Contents((), ("first", "second"))
+    with_contents(run, known)
+    assert look(str(run)) is None
+
+
+@pytest.mark.parametrize("before", range(-24, 3))
+def test_contents_are_found_wherever_they_begin(run: Path, before: int) -> None:
+    """The file is looked at from its end, 64 kB at a time."""
+    known = {"first": [[0, 1000, 0]], "long": [[1000, 0, 0]]}
+    short = len(json.dumps({**known, "": []}))
+    name = "x" * ((1 << 16) - len("perun-like contents ") - 17 - short + before)
+    with_contents(run, {**known, name: []})
+    found = look(str(run))
+    assert found is not None
+    assert found.damaged == ("first",)
