@@ -118,8 +118,11 @@ def sensor(facts: Mapping[str, Any]) -> Sensor:
 
 
 def _check_numbers(known: Mapping[str, Any]) -> None:
-    if abs(number({"scale": 1, **known}, "scale")) < _SMALLEST_SCALE:
+    scale = number({"scale": 1, **known}, "scale")
+    if abs(scale) < _SMALLEST_SCALE:
         raise ValueError("scale is 0: then nothing could be read")
+    if scale < 0 and known["kind"] == COUNTER:
+        raise ValueError(f"scale is {_shown(scale)}: a counter counts upwards")
     for name in ("resolution", "tick_ns", "lag_ns", "window_ns"):
         integer({name: 0, **known}, name)
     integer({"modulus": 1, **_said(known, "modulus")}, "modulus", 1, (1 << 63) - 1)

@@ -67,6 +67,7 @@ DAMAGED = [
     (STREAM, b"[" * 100_000, "sampler"),
     (STREAM, {"backend": "rapl", "period_ns": 0, "sensors": [SENSOR]}, "sampler"),
     (STREAM, {"backend": "rapl", "period_ns": 10**8, "sensors": []}, "sampler"),
+    (STREAM, {"backend": "rapl", "period_ns": 10**8, "sensors": [{**SENSOR, "scale": -1e-6}]}, "sampler"),
     (NOTE, b"\xff", "sampler"),
     (NOTE, {"process": {**PROCESS, "stop_ns": 0}}, "sampler"),
 ]
