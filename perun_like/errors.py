@@ -48,7 +48,6 @@ class CannotExecuteError(InputError):
     def __init__(self, program: str, number: int) -> None:
         super().__init__(f"can't execute {program}: {os.strerror(number)}")
         self.number = number
-        self.number = number
         self.exit_code = 127 if number == errno.ENOENT else 126
 
 
