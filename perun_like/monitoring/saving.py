@@ -118,7 +118,7 @@ def _recovered(place: RunPlace) -> list[tuple[DataNode, str]]:
     path = journal.published(place)
     if path is not None:  # only what it was made of is still to be removed
         tree = load(path)
-        journal.release(place)
+        journal.release(place._replace(path=path))
         return [(tree, path)]
     hosts = _host_files(place)
     if hosts is not None:

@@ -19,11 +19,11 @@ from perun_like.errors import FileError
 from perun_like.model.joining import joined
 from perun_like.model.recording import HostRecording, Process, Recording
 from perun_like.sampling import spool
+from perun_like.sampling.keeping import KILLED
 from perun_like.sampling.local import is_local_directory, is_of_part
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
+from perun_like.store.belongings import DAMAGED
 from perun_like.store.part import Part, header
-
-_KILLED = "the sampling process was killed"
 
 
 def assemble(parts_directory: str, *, live: bool = False) -> Recording:
@@ -36,7 +36,7 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     Raises:
         FileError: there is no part here that can be read.
     """
-    cut = None if live else _KILLED
+    cut = None if live else KILLED
     hosts = [_parts(paths) for paths in parts_by_host(part_files(parts_directory)).values()]
     if not hosts:
         raise FileError(f"{parts_directory} holds no part of a run: not a .parts directory, or nothing was sampled")
@@ -44,9 +44,10 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     whole = joined([recording for recording, _ in made])
     if len(made) > 1 and any(host.rounds for host in whole.hosts):
         whole = replace(whole, hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
+    whole = with_id(whole, parts_directory)
     first, *others = whole.hosts
-    first = replace(first, missing=(*first.missing, *_lost(parts_directory)))
-    return with_id(replace(whole, hosts=(first, *others)), parts_directory)
+    first = replace(first, missing=(*first.missing, *_lost(parts_directory, whole.run_id)))
+    return replace(whole, hosts=(first, *others))
 
 
 def assemble_host(paths: Sequence[str]) -> Recording:
@@ -60,7 +61,7 @@ def assemble_host(paths: Sequence[str]) -> Recording:
     Raises:
         FileError: one of the parts can't be read.
     """
-    return _recording(_parts(paths), _KILLED)
+    return _recording(_parts(paths), KILLED)
 
 
 def _parts(paths: Sequence[str]) -> list[Part]:
@@ -126,7 +127,9 @@ def part_files(parts_directory: str, beginning: str = "") -> list[str]:
 
 
 def set_damaged_aside(parts_directory: str) -> None:
-    """Move parts without a beginning to ``<run id>.damaged``: the others make a run, and these may be mended.
+    """Move parts without a beginning away from the others: those make a run, and these may be mended.
+
+    They stay with the run, of whose result they are missing, until that is safe: see :meth:`RunPlace.release`.
 
     Args:
         parts_directory: ``<run id>.parts``.
@@ -139,8 +142,8 @@ def set_damaged_aside(parts_directory: str) -> None:
     if damaged and len(damaged) == len(paths):
         header(damaged[0])
     for path in damaged:
-        os.makedirs(_aside(parts_directory), exist_ok=True)
-        os.rename(path, os.path.join(_aside(parts_directory), os.path.basename(path)))
+        os.makedirs(os.path.join(parts_directory, DAMAGED), exist_ok=True)
+        os.rename(path, os.path.join(parts_directory, DAMAGED, os.path.basename(path)))
 
 
 def _has_header(path: str) -> bool:
@@ -151,15 +154,11 @@ def _has_header(path: str) -> bool:
     return True
 
 
-def _aside(parts_directory: str) -> str:
-    return os.path.normpath(parts_directory).removesuffix(".parts") + ".damaged"
-
-
-def _lost(parts_directory: str) -> tuple[Missing, ...]:
+def _lost(parts_directory: str, run_id: str) -> tuple[Missing, ...]:
     """What was in the damaged parts of a run."""
     with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(_aside(parts_directory)) if name.endswith(".part"))
-        reason = f"it is damaged at its beginning, and left in {os.path.basename(_aside(parts_directory))}"
+        names = sorted(name for name in os.listdir(os.path.join(parts_directory, DAMAGED)) if name.endswith(".part"))
+        reason = f"it is damaged at its beginning, and left in {run_id}.{DAMAGED}"
         return tuple(Missing("sampler", f"all of {name}", reason, domains=ADDED_DOMAINS) for name in names)
     return ()
 

@@ -14,7 +14,7 @@ import zlib
 from typing import NamedTuple
 
 from perun_like.errors import FileError, InputError, PerunError, StillWrittenError
-from perun_like.store.belongings import is_belonging, remove_belongings
+from perun_like.store.belongings import DAMAGED, is_belonging, remove_belongings
 
 PARTS_SUFFIX = ".parts"
 _TRIES, _TRY_EVERY_S = 100, 0.01
@@ -176,7 +176,12 @@ class RunPlace(NamedTuple):
         return True
 
     def release(self) -> None:
-        """Remove the parts: they have become the results file, or nothing was recorded. What isn't a run's stays."""
+        """Remove the parts: they have become the results file, or nothing was recorded. What isn't a run's stays.
+
+        Damaged ones get a place beside the file: ``<run id>.damaged``.
+        """
+        with contextlib.suppress(OSError):  # most often there are none
+            os.rename(os.path.join(self.parts, DAMAGED), f"{self.path.removesuffix('.h5')}.{DAMAGED}")
         remove_belongings(self.parts)
         self.unlock()
 

@@ -11,6 +11,7 @@ from jobs_of_hosts import part_of
 
 import perun_like
 from perun_like.store.contents import look
+from perun_like.store.reader import open_run
 from perun_like.testing.parts import write_part
 
 
@@ -102,3 +103,31 @@ def test_a_part_that_was_being_moved_when_that_was_killed_is_there_once(perun: R
     assert done.returncode == 0, done.stderr
     assert [path for path in tmp_path.iterdir() if path.suffix != ".h5"] == []
     assert len(perun_like.load(tmp_path / done.stdout.strip()).nodes[0].nodes) == 1
+
+
+def leave_damaged_and_good(tmp_path: Path, damaged: bytes) -> Path:
+    parts = tmp_path / "job-00000001.parts"
+    parts.mkdir()
+    write_part(str(parts / "good.part"), part_of(0, [0, 1], 2))
+    (parts / "bad.part").write_bytes(damaged)
+    return parts
+
+
+def missing_of(path: Path) -> set[str]:
+    with open_run(str(path)) as run:
+        return {one.what for one in run.recording().hosts[0].missing}
+
+
+def test_a_damaged_part_is_told_of_its_own_run_alone_and_kept_with_it(perun: Run, tmp_path: Path) -> None:
+    parts = leave_damaged_and_good(tmp_path, b"damaged" * 100)
+    first = tmp_path / perun("recover", str(parts)).stdout.strip()
+    assert "all of bad.part" in missing_of(first)
+    assert first.with_suffix(".damaged").joinpath("bad.part").read_bytes() == b"damaged" * 100
+    first.rename(tmp_path / "first.h5")
+    first.with_suffix(".damaged").rename(tmp_path / "first.damaged")
+    parts.mkdir()  # a later job of the same id, which is well
+    write_part(str(parts / "good.part"), part_of(0, [0, 1], 2))
+    later = perun("recover", str(parts))
+    assert "all of bad.part" not in missing_of(tmp_path / later.stdout.strip())
+    assert (tmp_path / "first.damaged/bad.part").exists()
+    assert not parts.exists()
