@@ -168,13 +168,24 @@ def _thinned(whole: Iterable[Frame], sensors: Mapping[int, Sequence[Sensor]], pl
             yield frame
 
 
+def _be_last() -> None:
+    """Run when nobody else wants to."""
+    os.nice(_LOWEST)
+    # Where the scheduler shares CPUs among sessions, niceness counts only within one (sched(7), autogroups): ours is to
+    # be another one than the sampler's.
+    with contextlib.suppress(OSError):
+        os.setsid()
+        with open("/proc/self/autogroup", "w") as file:
+            file.write(str(_LOWEST))
+
+
 def main(arguments: list[str]) -> None:
     """Entry point of the process.
 
     Args:
         arguments: The sampler's pid, and what :func:`rewrite` takes. When the sampler is gone nothing is left behind.
     """
-    os.nice(_LOWEST)
+    _be_last()
     sampler, source, target, until_b, goal_b = arguments
     if not rewrite(source, target, int(until_b), int(goal_b), lambda: os.getppid() == int(sampler)):
         os.unlink(target)
