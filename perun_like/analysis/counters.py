@@ -12,12 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perun_like.model.recording import Bools, Int64s, Stream
 from perun_like.sensing.contract import COUNTER, Sensor
-from perun_like.sensing.limits import ceiling, uncertainty
-from perun_like.units import NS_PER_S
+from perun_like.sensing.limits import most_counted, uncertainty
 
 _LONG = 1 << 18  # reads
 _BLOCK = 1 << 16  # steps: what fits into a processor's cache
@@ -159,23 +157,12 @@ def _missing(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, step: Int64s) -> Bool
 
 def _say_nothing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
     """Which steps are more than the ceiling allows, ambiguous, or backwards."""
-    most = _most(sensor, span_ns)
-    if sensor.modulus is None:
-        return np.asarray((step < 0) | (step > most))
-    ambiguous = most >= sensor.modulus if np.isfinite(most).all() else np.zeros(len(step), np.bool_)
-    return np.asarray(ambiguous | (step > most))
-
-
-def _most(sensor: Sensor, span_ns: Int64s) -> NDArray[np.float64]:
-    """The most that can be counted between two reads, in raw units; infinite if there is no ceiling.
-
-    What the first read shows may be a tick and a lag old already, while the second may show this instant.
-    """
-    most = ceiling(sensor)
+    most = most_counted(sensor, span_ns)
+    backwards = step < 0  # none of a counter that wraps
     if most is None:
-        return np.full(len(span_ns), np.inf)
-    longest_s = (span_ns + sensor.tick_ns + sensor.lag_ns) / NS_PER_S
-    return np.asarray((most * longest_s + uncertainty(sensor)) / sensor.scale)
+        return backwards
+    ambiguous = most >= sensor.modulus if sensor.modulus is not None else backwards
+    return np.asarray(ambiguous | backwards | (step > most))
 
 
 def _cumulated(steps: Bools, reads: int) -> Int64s:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, overload
+
 from perun_like.sensing.contract import Sensor
 from perun_like.units import NS_PER_S
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Of an energy counter that wraps and names no ceiling, in watts: more than any one device draws.
 _SAFE_CEILING_W = 5000.0
@@ -26,14 +32,18 @@ def ceiling(sensor: Sensor) -> float | None:
     return sensor.ceiling
 
 
-def most_counted(sensor: Sensor, span_ns: int) -> float | None:
+@overload
+def most_counted(sensor: Sensor, span_ns: int) -> float | None: ...
+@overload
+def most_counted(sensor: Sensor, span_ns: NDArray[np.int64]) -> NDArray[np.float64] | None: ...
+def most_counted(sensor: Sensor, span_ns: int | NDArray[np.int64]) -> float | NDArray[np.float64] | None:
     """The most that can be counted between two reads, in raw units; None if there is no ceiling.
 
     What the first read shows may be a tick and a lag old already, while the second may show this instant.
 
     Args:
         sensor: A counter.
-        span_ns: From just before the first read to just after the second.
+        span_ns: From just before the first read to just after the second; an array of such.
     """
     most = ceiling(sensor)
     if most is None:
