@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from . import processes
 from .fault import Fault, Unavailable
 from .programs import PROFILES, program
 from .trial import Trial
@@ -13,8 +14,8 @@ from .trial import Trial
 def perhaps_killed(trial: Trial) -> None:
     """Kill the sampler at a random moment, or don't."""
     if trial.random.random() < 0.5:
-        trial.cuts = True
         trial.kill("sampler")
+        trial.cuts = trial.app is not None and not processes.await_end(trial.app, 0)  # else the run was over before
 
 
 def as_root(trial: Trial) -> None:

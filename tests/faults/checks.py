@@ -148,7 +148,7 @@ def _look_at_samples(trial: Trial, recording: Recording, outcome: Outcome) -> No
     until_ns = trial.struck_ns if trial.cuts else recording.window_ns[1]
     if min(last_ns, default=0) == 0:
         last_ns = [recording.window_ns[0]]
-        if trial.fault.most_lost_s <= 1 and trial.app is not None:
+        if trial.fault.most_lost_s <= trial.length_s and trial.app is not None:
             outcome.lost.append("there are no samples")
     outcome.loss_s = max(0.0, (until_ns - min(last_ns)) / 1e9)
     if outcome.loss_s > trial.fault.most_lost_s:

@@ -88,6 +88,7 @@ def lose_host(trial: Trial, moment: Callable[[], None]) -> None:
 everything = killing("sampler", "app", "profiler")
 IGNORES_SIGTERM = program(before="signal.signal(signal.SIGTERM, signal.SIG_IGN)")
 TAKES_MEMORY = program("taken = []\nwhile True:\n    taken.append(b'x' * (4 << 20))\n    work(0.01)")
+# Until the first 30 s are over nothing has to be there: of that fault all else is looked at.
 LOST: dict[str, Any] = {"cuts": True, "most_lost_s": 30, "apart": True}
 
 FAULTS = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -77,6 +79,16 @@ def strike_too_late(trial: Trial) -> None:
     trial.struck_ns += 10 * 10**9
 
 
+def lose_the_end(trial: Trial) -> None:
+    """As if the sampler, killed at the program's end, had lost all that the program did once it might go on."""
+    trial.cuts = True
+    trial.kill("sampler", after=lambda: None)
+    (app,) = trial.apps
+    processes.send(app, signal.SIGUSR1)
+    trial.await_app()
+    trial.struck_ns = time.monotonic_ns()
+
+
 def leave_process(trial: Trial) -> None:
     if not trial.bare:
         process = subprocess.Popen(["sleep", "600"], env=trial.environ, start_new_session=True)
@@ -99,11 +111,15 @@ def other_truth(trial: Trial) -> None:
 
 
 WATCHED = "'PERUN_RUN' in os.environ"
+WAITS = program(
+    "signal.sigwait({signal.SIGUSR1})\nwork(0.5)", "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})"
+)
 ALL_BAD = [
     Bad("no result", "lost", later(remove_results), "there is no result"),
     Bad("a damaged result", "lost", later(damage_results), "can't be read"),
     Bad("a part that can't be recovered", "lost", later(leave_damaged_part), "can't be recovered"),
     Bad("samples lacking at the end", "lost", strike_too_late, "have no samples"),
+    Bad("samples of half a second lost", "lost", lose_the_end, "have no samples", WAITS),
     Bad("a process left", "orphaned", leave_process, "a process: profiler"),
     Bad("host-local memory left", "orphaned", later(leave_memory), "host-local memory"),
     Bad("a temporary file left", "orphaned", later(leave_file), "a file beside the results"),
