@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -253,14 +254,14 @@ def test_a_killed_sampler_s_rewriting_ends_and_leaves_nothing(long: str) -> None
     command = [sys.executable, "-c", program, long]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    pid, deadline = int(process.stdout.readline()), time.monotonic() + PATIENCE_S
+    pid = int(process.stdout.readline())
+    end = os.pidfd_open(pid)
     os.kill(pid, signal.SIGSTOP)  # it is at work when the sampler dies
     process.kill()
     process.communicate()
     os.kill(pid, signal.SIGCONT)
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not os.path.exists(f"/proc/{pid}")
+    assert select.select([end], [], [], PATIENCE_S)[0]
+    os.close(end)
     assert not os.path.exists(long + ".coarser")
 
 
