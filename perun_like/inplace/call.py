@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perun_like.clock import Clock
 from perun_like.inplace.stderr import reason_of
-from perun_like.model.node import METRICS
+from perun_like.model.node import METRICS, missing_metrics
 from perun_like.monitoring.region import RegionCall
 
 if TYPE_CHECKING:
@@ -110,8 +110,10 @@ class Call:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Its figures with bounds, by name; empty where there is no result."""
-        return {} if self.result is None else self.result.metrics
+        """Its figures with bounds, by name; where there is no result, each is missing, with the reason."""
+        if self.result is not None:
+            return self.result.metrics
+        return missing_metrics(self.problem or "it has not ended")
 
     def __getattr__(self, name: str) -> float | None:
         """A figure of the result."""

@@ -161,3 +161,13 @@ class DataNode:
         if self.type is type_:
             return [self]
         return [node for child in self.nodes for node in child.find(type_)]
+
+
+def missing_metrics(reason: str) -> dict[str, Metric]:
+    """The metrics of a RUN of which nothing is known."""
+    return {name: Metric.absent(_unit_of(name), reason) for name in METRICS}
+
+
+def _unit_of(name: str) -> str:
+    endings = {"_s": "s", "_j": "J", "_w": "W", "_b": "B", "_percent": "%", "_kg": "kg", "_ticks": "1"}
+    return next((unit for ending, unit in endings.items() if name.endswith(ending)), "")

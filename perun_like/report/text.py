@@ -29,6 +29,7 @@ from perun_like.report.tables import region_table, round_table
 from perun_like.units import NS_PER_S
 
 _FEW = 3  # hosts told by name in a sentence
+_SPECIAL = frozenset(" \t\n\"'\\$`|&;<>()[]{}*?!#~")  # what a shell takes for something else
 
 
 def render(
@@ -125,8 +126,15 @@ def _command(page: Page, run: DataNode) -> list[str]:
     command = run.metadata.get("command") or run.metadata.get("function")
     if not command:
         return []
-    text = command if isinstance(command, str) else " ".join(str(part) for part in command)
+    text = command if isinstance(command, str) else _as_typed(command)
     return [page.paint("  " + page.shorten(page.clean(text), page.width - 2), DIM)]
+
+
+def _as_typed(command: Sequence[object]) -> str:
+    """A command as a shell would take it, with characters of all scripts as they are."""
+    words = [str(word) for word in command]
+    quoted = ["'" + word.replace("'", "'\\''") + "'" for word in words]
+    return " ".join(q if not word or _SPECIAL & set(word) else word for word, q in zip(words, quoted, strict=True))
 
 
 def _fate(run: DataNode) -> tuple[str, str]:

@@ -54,8 +54,7 @@ def check_outside(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
-            raise FileError(f"{path} is {kind}: give the .h5 file of a run; {_advice(path)}")
+            raise FileError(f"{path} is {_no_file(path, mode)}")
         with open(path, "rb") as file:
             start = file.read(_SUPERBLOCK_BYTES)
             unharmed = _is_unharmed(file, start)
@@ -123,6 +122,15 @@ def check_version(path: str, file: h5py.File) -> None:
             f"{path} has format {version}, written by perun_like {writer}, and this version reads formats up to "
             f"{schema.NEWEST_VERSION}: update perun_like"
         )
+
+
+def _no_file(path: str, mode: int) -> str:
+    """What something is that isn't a file, and what to give in its place."""
+    if not stat.S_ISDIR(mode):
+        return "not a file: give the .h5 file of a run"
+    if path.rstrip(os.sep).endswith(".parts"):
+        return f"a directory: {_advice(path.rstrip(os.sep))}"
+    return f"a directory: give one of the .h5 files in it, {os.path.join(path, '<name>', '<run id>.h5')}"
 
 
 def _advice(path: str) -> str:

@@ -264,7 +264,9 @@ def test_a_region_shared_by_threads_and_entered_within_itself_pairs_up(python: P
         assert (stops > starts).all()
 
 
-def test_what_is_wrong_with_the_use_of_it_is_said_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_the_use_of_it_is_said_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     profile: Any = perun_like.profile
     decorators: list[Any] = [perun_like.profile, perun_like.region]
     descriptors: list[Any] = [classmethod, staticmethod]
@@ -275,11 +277,14 @@ def test_what_is_wrong_with_the_use_of_it_is_said_where_it_stands(monkeypatch: p
         profile(country="Atlantis")
     with pytest.raises(perun_like.PerunError, match=r"profile\(…\): period: '5' is not a duration"):
         profile(period=5)
-    monkeypatch.setenv("PERUN_RUN", "/")  # as in a program that is watched from outside
+    monkeypatch.setenv("PERUN_RUN", str(tmp_path))  # as in a program that is watched from outside
     with profile("block") as block:
         pass
     with pytest.raises(AttributeError, match="'energy'; its figures are runtime_s, energy_j"):
         _ = block.energy
+    assert block.energy_j is None
+    assert block.metrics["energy_j"].upper is None
+    assert "part of a whole" in (block.metrics["energy_j"].reason or "")
 
 
 def test_settings_are_read_at_the_first_call_alone(python: Python, tmp_path: Path) -> None:
