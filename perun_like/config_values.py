@@ -45,7 +45,10 @@ def name(text: str) -> str:
 
 def period(text: str) -> int:
     """Nanoseconds of a sampling period."""
-    period_ns = parse_duration_ns(text)
+    try:
+        period_ns = parse_duration_ns(text)
+    except InputError as error:
+        raise InputError(f"{error}; at least 1ms, at most 60s") from None
     if period_ns < MIN_PERIOD_NS:
         _fail(f"period too short: {text!r}; at least 1ms, at most 60s")
     if period_ns > MAX_PERIOD_NS:

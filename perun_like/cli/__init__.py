@@ -41,8 +41,8 @@ def _run(sampler: SamplerProcess | None) -> int:
     except PerunError as error:
         complain(error)
         return error.exit_code
-    except OSError as error:  # standard output is full, a directory is gone
-        complain(error)
+    except OSError as error:  # a directory is gone or, where no file is named, standard output is full
+        complain(error if error.filename is not None else OSError(f"can't write the output: {error.strerror}"))
         return 1
 
 

@@ -104,7 +104,10 @@ def run(program: Program, options: Mapping[str, object], sampler: SamplerProcess
         SystemExit: nothing was run, for a reason that has been told.
     """
     settings = resolve(_directory(), os.environ, options)
-    check_place(settings.country)
+    try:
+        check_place(settings.country)
+    except InputError as error:
+        raise InputError(f"{settings.origins['country']}: {error}") from None
     _check_writable(settings.json)
     environ = original_environ()
     _check_repeatable(settings, program, environ)

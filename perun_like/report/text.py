@@ -60,6 +60,8 @@ def render(
         sections = _of_rounds(page, root, whole)
     else:
         sections = _of_run(page, root.id, runs[0])
+    if runs:
+        sections.append(_not_run(page, runs))
     if path is not None:
         sections.append([page.clean(path)])
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
@@ -77,6 +79,18 @@ def _of_run(page: Page, name: str, run: DataNode) -> list[list[str]]:
         [*_sampler(page, run), *clocks(page, run)],
         [*missing(page, run), *_warnings(page, run)],
     ]
+
+
+def _not_run(page: Page, runs: Sequence[DataNode]) -> list[str]:
+    """That a program wasn't run as often as was asked for, as it failed."""
+    wanted = (runs[0].metadata.get("settings") or {}).get("rounds")
+    if not isinstance(wanted, int) or wanted <= len(runs) or runs[0].metadata.get("in_place"):
+        return []
+    if _fate(runs[-1])[1] is not RED:  # of many rounds not all have a node
+        return []
+    were = "was" if len(runs) == 1 else "were"
+    text = f"Of {wanted:,} rounds {len(runs):,} {were} run: the last of these failed."
+    return page.paragraph(text, YELLOW, first="! ")
 
 
 def _of_rounds(page: Page, root: DataNode, whole: DataNode) -> list[list[str]]:

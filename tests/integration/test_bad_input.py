@@ -25,8 +25,9 @@ REFUSED = [
     (["--perid", "1ms", "script.py"], 2, ["--perid", "--period"]),
     (["--period", "1us", "script.py"], 2, ["--period", "1ms"]),
     (["--period", "fast", "script.py"], 2, ["--period", "100ms"]),
-    (["--period", "0", "script.py"], 2, ["--period"]),
-    (["--country", "Atlantis", "script.py"], 2, ["Atlantis"]),
+    (["--period", "0", "script.py"], 2, ["--period", "at least 1ms"]),
+    (["--period", "-1s", "script.py"], 2, ["--period", "at least 1ms"]),
+    (["--country", "Atlantis", "script.py"], 2, ["--country: unknown country 'Atlantis'"]),
     (["--country", "Germani", "script.py"], 2, ["Germany"]),
     (["--intensity", "-1", "script.py"], 2, ["--intensity"]),
     (["--pue", "0.5", "script.py"], 2, ["--pue"]),
@@ -173,6 +174,22 @@ def test_json_for_a_closed_output_costs_only_a_message(script: Script, tmp_path:
     ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 4
     assert ended.stderr == "perun-like: --json -: standard output is closed\n"
+
+
+def test_a_full_output_is_named(perun: Run, script: Script, tmp_path: Path) -> None:
+    script("pass")
+    assert perun("profile", "script.py").returncode == 0
+    (path,) = tmp_path.glob("perun_results/*/*.h5")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([PERUN, "report", path], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "can't write the output: No space left on device" in done.stderr
+
+
+def test_a_directory_is_no_file_of_a_run(perun: Run, tmp_path: Path) -> None:
+    told = perun("report", str(tmp_path))
+    assert told.returncode == 1
+    assert "is a directory: give one of the .h5 files in it" in told.stderr
 
 
 def test_a_deleted_directory_is_told(script: Script, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_a_round_that_fails_is_the_last_and_its_exit_code_ours(
     ended = perun("profile", "--rounds", "5", script(COUNTING.format(fails=1)))
     assert ended.returncode == 3
     assert ended.stdout == "run 0\nrun 1\n"
+    assert "Of 5 rounds 2 were run: the last of these failed." in ended.stderr
     tree, _ = only(tmp_path)
     assert [run.metadata["exit_code"] for run in tree.find(NodeType.RUN)] == [0, 3]
     assert tree.find(NodeType.MULTI_RUN)[0].metadata["failed"] == 1
