@@ -23,11 +23,17 @@ def is_job(recording: Recording) -> bool:
 
 
 def lacking(recording: Recording, of: Round) -> dict[str, str]:
-    """What sums over hosts lack in a round because of ranks of which nothing was recorded, with the reason.
+    """What sums over hosts lack in a round, with the reason.
 
-    Nobody knows where those ranks were. One that didn't call what was measured in place isn't missing from it.
+    That is parts which can't be read, and ranks of which nothing was recorded. Nobody knows where those ranks were. One
+    that didn't call what was measured in place isn't missing from it.
     """
-    gone = [] if of.calls is not None else _missing(recording, of)
+    lost = {entry["what"]: entry["reason"] for entry in recording.metadata.get("missing", ()) if entry["domains"]}
+    return lost | ({} if of.calls is not None else _lacking_ranks(recording, of))
+
+
+def _lacking_ranks(recording: Recording, of: Round) -> dict[str, str]:
+    gone = _missing(recording, of)
     if not gone:
         return {}
     some = f"rank{'s' if len(gone) > 1 else ''} {', '.join(map(str, gone))}"

@@ -34,6 +34,10 @@ def _recover(path: str) -> int:
                 click.echo(file)
             if outcome.error is not None:
                 complain(outcome.error)
+            for copy, of in outcome.copies:
+                click.echo(
+                    f"perun-like: {copy} and {of} are the same part of {outcome.parts}: it counts once", err=True
+                )
             if outcome.left:
                 click.echo(
                     f"perun-like: left in {outcome.parts}, as no run made it: {', '.join(outcome.left)}", err=True

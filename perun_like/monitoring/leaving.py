@@ -20,7 +20,7 @@ from perun_like.launch.claim import Claim, Roll, all_gone
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import close_run, set_aside
 from perun_like.sampling.host import host_identity
-from perun_like.sampling.keeping import complete
+from perun_like.sampling.keeping import complete, part_of
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.spool import footer
 from perun_like.store.place import RunPlace
@@ -140,9 +140,10 @@ class Leaving:
 
     def _is_completed(self, directory: str, name: str) -> bool:
         """Complete a sampler's part; whether nothing of what the sampler has left can be of use any more."""
+        local = os.path.join(directory, name)
         part = self._place.part(f"{os.uname().nodename}-{name}")
         try:
-            complete(part, os.path.join(directory, name), self._run if directory == self._run else None)
+            complete(part_of(local, part), local, self._run if directory == self._run else None)
         except FileError:  # what is left can't be understood without the part
             return True
         except FileNotFoundError:  # it never began one, or all are elsewhere

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from perun_like.errors import InputError, PerunError, StillWrittenError
 from perun_like.monitoring.host_files import is_being_written
 from perun_like.monitoring.saving import recover
+from perun_like.store.aside import copies
 from perun_like.store.assembly import part_files
 from perun_like.store.belongings import has_belongings
 from perun_like.store.part import header
@@ -31,12 +32,14 @@ class Outcome(NamedTuple):
         files: The results files.
         error: Why there are none; None if there are some.
         left: What is in that directory still, as it isn't the run's.
+        copies: Names of parts that were there twice and count once: each with the one that counts.
     """
 
     parts: str
     files: tuple[str, ...] = ()
     error: PerunError | None = None
     left: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -85,7 +88,8 @@ def _recovered(parts: str) -> Outcome:
     try:
         if os.path.isfile(_file_of(parts)) and not has_belongings(parts):
             return _recovered_before(parts)
-        return Outcome(parts, tuple(file for _, file in recover(parts)), left=_left(parts))
+        twice = tuple((os.path.basename(one), os.path.basename(of)) for one, of in copies(part_files(parts)).items())
+        return Outcome(parts, tuple(file for _, file in recover(parts)), left=_left(parts), copies=twice)
     except (PerunError, OSError) as error:
         return Outcome(parts, (), _told(error))
 

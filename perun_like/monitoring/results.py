@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from perun_like.analysis.tree import analyse
-from perun_like.errors import FileError
 from perun_like.model.node import DataNode, NodeType
 from perun_like.model.recording import HostRecording, Process, Recording, Rounds
 from perun_like.model.slicing import named, one_round
 from perun_like.monitoring.metadata import assumptions
 from perun_like.sampling.host import clocks, host_facts
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
-from perun_like.store.assembly import assemble
+from perun_like.store.aside import set_aside, with_what_is_aside
+from perun_like.store.assembly import assemble, part_files
 from perun_like.store.place import RunPlace
 
 
@@ -31,12 +31,17 @@ def recording_of(
         processes: How the program ended, in each round: the fields of :class:`Process`.
         run: Name, id and metadata, in case the sampler left nothing.
         problem: What went wrong with the sampler, if anything did.
+
+    Raises:
+        FileError: what was sampled can't be read.
+        OSError: what doesn't count of it can't be set aside.
     """
     watched = tuple(Process(**process) for process in processes)
-    try:
+    if _are_there_samples(place):
         recording = assemble(place.parts)
-    except FileError:
+    else:
         recording = _without_samples(run, watched, problem or "the sampling process left nothing")
+        recording = with_what_is_aside(recording, place.parts)
     if problem is not None:
         recording = replace(recording, hosts=tuple(replace(host, cut=problem) for host in recording.hosts))
     return replace(recording, processes=watched, window_ns=(watched[0].start_ns, watched[-1].stop_ns))
@@ -47,8 +52,18 @@ def recording_of_all(place: RunPlace) -> Recording:
 
     Raises:
         FileError: there is no part that can be read.
+        OSError: what doesn't count of them can't be set aside.
     """
+    set_aside(place.parts, part_files(place.parts))
     return assemble(place.parts)
+
+
+def _are_there_samples(place: RunPlace) -> bool:
+    """Whether there are parts that count, once others are set aside; somebody may have removed them all."""
+    if not os.path.isdir(place.parts):
+        return False
+    set_aside(place.parts, part_files(place.parts), even_all=True)
+    return bool(part_files(place.parts))
 
 
 def result_of(recording: Recording) -> DataNode:

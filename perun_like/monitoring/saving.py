@@ -18,7 +18,8 @@ from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.results import result_of
 from perun_like.sampling.local import remove_directory
 from perun_like.store import gather
-from perun_like.store.assembly import assemble, local_directories, set_damaged_aside, with_id
+from perun_like.store.aside import set_aside, with_what_is_aside
+from perun_like.store.assembly import assemble, local_directories, part_files, with_id
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import publish, stamp_of
 from perun_like.store.reader import load, open_run, recording_of
@@ -81,6 +82,7 @@ def save_job(place: RunPlace, name: str | None = None) -> tuple[DataNode, str]:
     Raises:
         PerunError: there is nothing to save, or it can't be written; what is there is kept.
     """
+    set_aside(place.parts, part_files(place.parts))
     hosts = _host_files(place)
     if hosts is not None:
         return _save_hosts(place, hosts)
@@ -104,7 +106,7 @@ def recover(parts: str) -> list[tuple[DataNode, str]]:
     """
     place = RunPlace.of_parts(parts)
     try:
-        set_damaged_aside(place.parts)
+        set_aside(place.parts, part_files(place.parts))
         left_behind = local_directories(place.parts)
         saved = _recovered(place)
     finally:
@@ -164,7 +166,7 @@ def _host_files(place: RunPlace) -> list[Summary] | None:
 
 def _save_hosts(place: RunPlace, hosts: Sequence[Summary]) -> tuple[DataNode, str]:
     """One file of all hosts, or a master file beside theirs; nothing is removed before all of it is safe."""
-    whole = with_id(joined([host.recording for host in hosts]), place.parts)
+    whole = with_what_is_aside(with_id(joined([host.recording for host in hosts]), place.parts), place.parts)
     place = _named(place, whole)
     tree = merged(whole, map(read_tree, hosts), assumptions(whole.metadata.get("settings", {})))
     files, directory = [host.file for host in hosts], host_files.directory_of(place)

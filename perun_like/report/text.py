@@ -205,10 +205,14 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
     for cut in cuts:
         those = [host for host in hosts if host.metadata.get("cut") == cut]
         yield f"The recording of {_listed([host.id for host in those])} is incomplete: {cut}{_when(those)}"
-    for host in hosts:
-        for entry in host.metadata.get("missing", ()):
-            if entry["reason"] != host.metadata.get("cut") and entry["reason"] not in told:
-                yield ". ".join(filter(None, (f"{entry['what']}: {entry['reason']}", entry.get("remedy"))))
+    where: dict[str, list[str]] = {}
+    for node in (run, *hosts):
+        for entry in node.metadata.get("missing", ()):
+            if entry["reason"] != node.metadata.get("cut") and entry["reason"] not in told:
+                text = ". ".join(filter(None, (f"{entry['what']}: {entry['reason']}", entry.get("remedy"))))
+                where.setdefault(text, []).extend([node.id] if node is not run else [])
+    for text, names in where.items():
+        yield f"{_listed(names)}: {text}" if 0 < len(names) < len(hosts) else text
 
 
 def _when(hosts: Sequence[DataNode]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from perun_like.errors import FileError
 from perun_like.sampling import spool
 from perun_like.sampling.host import clock_error_ns, clocks
+from perun_like.sampling.local import is_of_part
 from perun_like.sampling.ranks import ranks_in, read_notes
 from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
 
@@ -138,6 +139,31 @@ def tails_left(frames: list[Frame], local: str, gone: set[int] | None = None) ->
         newer = [(sequence, rows) for sequence, rows in segments if sequence > moved.get(stream, 0)]
         found += [Frame(ROWS, stream, sequence, rows) for sequence, rows in newer]
     return found
+
+
+def part_of(local: str, path: str) -> str:
+    """Where the part of a sampler of this host is: beside its place, if something else was there.
+
+    Args:
+        local: The sampler's directory on this host.
+        path: The part's place.
+    """
+    from perun_like.sampling.restoring import places  # what only the end needs
+
+    there = [place for place in places(path) if os.path.lexists(place)]
+    for place in there:
+        if is_of_part(local, place):
+            return place
+    copies = [place for place in there if _is_copy_of(local, place)]  # the part itself was removed, or moved away
+    return max(copies, key=os.path.getsize, default=path)
+
+
+def _is_copy_of(local: str, path: str) -> bool:
+    """Whether what is at a path was written by a sampler."""
+    with suppress(OSError, FileError, ValueError):
+        first = next(spool.frames(path), None)
+        return first is not None and first.kind == HEADER and spool.json_of(first).get("local") == local
+    return False
 
 
 def complete(path: str, local: str, run: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from perun_like.sampling.distrust import open_plain
 from perun_like.sampling.spool import is_at, pieces, write_all
@@ -64,10 +64,16 @@ def _copied_b(old: int, path: str) -> int:
     return size_b
 
 
-def _created(path: str, open_part: Callable[[str, int], int]) -> tuple[int, str]:
-    """A new part at its place, or else as ``host-2.part`` and so on."""
+def places(path: str) -> Iterator[str]:
+    """Where a part may be: at its place, or beside what others have put there, as ``host-2.part`` and so on."""
+    yield path
     stem, suffix = os.path.splitext(path)
-    for place in (path, *(f"{stem}-{number}{suffix}" for number in range(2, _MOST_NAMES))):
+    for number in range(2, _MOST_NAMES):
+        yield f"{stem}-{number}{suffix}"
+
+
+def _created(path: str, open_part: Callable[[str, int], int]) -> tuple[int, str]:
+    for place in places(path):
         with contextlib.suppress(FileExistsError):
             return open_part(place, _NEW), place
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)

@@ -6,7 +6,6 @@ a host, or a few where devices are hidden from some of its ranks.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -21,8 +20,7 @@ from perun_like.model.recording import HostRecording, Process, Recording
 from perun_like.sampling import spool
 from perun_like.sampling.keeping import KILLED
 from perun_like.sampling.local import is_local_directory, is_of_part
-from perun_like.sensing.contract import ADDED_DOMAINS, Missing
-from perun_like.store.belongings import DAMAGED
+from perun_like.store.aside import counted, with_what_is_aside
 from perun_like.store.part import Part, header
 
 
@@ -44,10 +42,7 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     whole = joined([recording for recording, _ in made])
     if len(made) > 1 and any(host.rounds for host in whole.hosts):
         whole = replace(whole, hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
-    whole = with_id(whole, parts_directory)
-    first, *others = whole.hosts
-    first = replace(first, missing=(*first.missing, *_lost(parts_directory, whole.run_id)))
-    return replace(whole, hosts=(first, *others))
+    return with_what_is_aside(with_id(whole, parts_directory), parts_directory)
 
 
 def assemble_host(paths: Sequence[str]) -> Recording:
@@ -65,8 +60,8 @@ def assemble_host(paths: Sequence[str]) -> Recording:
 
 
 def _parts(paths: Sequence[str]) -> list[Part]:
-    """A host's parts, that of the sampler of its ranks first."""
-    return sorted(map(Part, paths), key=lambda part: part.order)
+    """A host's parts, each once, that of the sampler of its ranks first."""
+    return sorted(map(Part, counted(paths)), key=lambda part: part.order)
 
 
 def _recording(parts: Sequence[Part], cut: str | None) -> Recording:
@@ -124,43 +119,6 @@ def part_files(parts_directory: str, beginning: str = "") -> list[str]:
             return sorted(entry.path for entry in plain if entry.stat(follow_symlinks=False).st_size)
     except OSError as error:
         raise FileError(f"can't read {parts_directory}: {error.strerror}") from error
-
-
-def set_damaged_aside(parts_directory: str) -> None:
-    """Move parts without a beginning away from the others: those make a run, and these may be mended.
-
-    They stay with the run, of whose result they are missing, until that is safe: see :meth:`RunPlace.release`.
-
-    Args:
-        parts_directory: ``<run id>.parts``.
-
-    Raises:
-        FileError: there are no others.
-    """
-    paths = part_files(parts_directory)
-    damaged = [path for path in paths if not _has_header(path)]
-    if damaged and len(damaged) == len(paths):
-        header(damaged[0])
-    for path in damaged:
-        os.makedirs(os.path.join(parts_directory, DAMAGED), exist_ok=True)
-        os.rename(path, os.path.join(parts_directory, DAMAGED, os.path.basename(path)))
-
-
-def _has_header(path: str) -> bool:
-    try:
-        header(path)
-    except FileError:
-        return False
-    return True
-
-
-def _lost(parts_directory: str, run_id: str) -> tuple[Missing, ...]:
-    """What was in the damaged parts of a run."""
-    with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(os.path.join(parts_directory, DAMAGED)) if name.endswith(".part"))
-        reason = f"it is damaged at its beginning, and left in {run_id}.{DAMAGED}"
-        return tuple(Missing("sampler", f"all of {name}", reason, domains=ADDED_DOMAINS) for name in names)
-    return ()
 
 
 def parts_by_host(paths: Sequence[str]) -> dict[str, list[str]]:

@@ -195,7 +195,10 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     functions = mapping({"functions": {}, **facts}, "functions")
     for name in functions:
         text({name: "", **_said(functions, name)}, name)
-    return {**facts, "settings": settings} if "settings" in facts else dict(facts)
+    known: dict[str, Any] = {"settings": settings} if "settings" in facts else {}
+    if "missing" in facts:
+        known["missing"] = [missing(entry)._asdict() for entry in listed(facts, "missing", dict)]
+    return {**facts, **known}
 
 
 def _shown(value: Any) -> str:

@@ -181,8 +181,11 @@ class Part:
         try:
             return [make(content)]
         except ValueError as error:
-            self._lack("sampler", "a note in the part", f"the part is damaged ({error})")
+            self._lack("sampler", "a note in the part", self._damaged(str(error)))
             return []
+
+    def _damaged(self, how: str) -> str:
+        return f"{os.path.basename(self.path)} is damaged ({how})"
 
     def _lack(self, backend: str, what: str, reason: str, domains: tuple[str, ...] = ()) -> None:
         self._damage[Missing(backend, what, reason, domains=domains)] = None
@@ -224,11 +227,10 @@ class Part:
         try:
             stream = stream_of(spool.json_of(frame), rows, self._inside)
         except ValueError as error:
-            reason = f"the part is damaged ({error})"
-            self._lack("sampler", "all that a backend has read", reason, domains=ADDED_DOMAINS)
+            self._lack("sampler", "all that a backend has read", self._damaged(str(error)), domains=ADDED_DOMAINS)
             return []
-        if rows.odd or sorted(rows.numbers) != list(range(1, len(rows.numbers) + 1)):
-            self._lack(stream.backend, "some samples", "the part is damaged")
+        if rows.odd or rows.numbers != set(range(1, len(rows.numbers) + 1)):
+            self._lack(stream.backend, f"some samples of {stream.backend}", self._damaged(_how_many(rows.numbers)))
         apart_ns = min(self._apart_ns, furthest_ns(stream.sensors))
         return [replace(stream, rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
 
@@ -273,6 +275,12 @@ class Part:
                 self._frames.append(Frame(spool.MARKS, rank, number, calls))
                 self._frames.append(Frame(spool.ROUNDS, rank, number, rounds))
         return notes
+
+
+def _how_many(numbers: set[int]) -> str:
+    """How many of the pieces in which a sampler has written are there."""
+    last = max(numbers, default=0)
+    return f"{last - len(numbers):,} of {last:,} pieces can't be read" if last > len(numbers) else "not all can be read"
 
 
 def _note(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ def write_part(path: str, recording: Recording, *, complete: bool = True, job: s
     run: dict[str, Any] = {"name": recording.name, "run_id": recording.run_id or None, "job": job}
     run |= {"size": recording.size, "metadata": recording.metadata}
     part = Part(path)
-    part.write_json(spool.HEADER, {"run": run, "local": "", "marks": None, "host": facts, "clocks": begin})
+    local = f"/nowhere/{os.path.basename(path)}"  # tells samplers from each other
+    part.write_json(spool.HEADER, {"run": run, "local": local, "marks": None, "host": facts, "clocks": begin})
     part.write_json(spool.NOTE, {"missing": [missing._asdict() for missing in host.missing]})
     for number, stream in enumerate(host.streams):
         _write_stream(part, stream, number)

@@ -31,6 +31,29 @@ def test_they_are_in_their_place_all_the_same(
     assert all(stream.t1_ns[-1] >= recording.window_ns[1] for stream in host.streams)
 
 
+REPLACED = """
+import glob, os
+(part,) = glob.glob('perun_results/script/*.parts/*.part')
+os.unlink(part)
+with open(part, 'w') as file:
+    file.write({!r})
+"""
+
+
+@pytest.mark.parametrize("content", ["", "somebody else's"])
+def test_what_has_taken_the_place_of_a_part_costs_it_nothing_and_is_kept(
+    perun: Run, script: Callable[[str], str], tmp_path: Path, content: str
+) -> None:
+    done = perun("profile", "--run-id", "taken", script(REPLACED.format(content)))
+    assert done.returncode == 0, done.stderr
+    (host,) = read_recording(str(tmp_path / "perun_results/script/taken.h5")).hosts
+    assert host.cut is None
+    assert any(len(stream.t0_ns) for stream in host.streams)
+    kept = [path.read_text() for path in tmp_path.rglob("*.part")]
+    assert kept == ([content] if content else [])
+    assert ("left in taken.damaged" in " ".join(done.stderr.split())) == bool(content)
+
+
 def test_nothing_is_left_where_there_was_no_room_even_for_a_beginning(
     perun: Run, script: Callable[[str], str], tmp_path: Path
 ) -> None:

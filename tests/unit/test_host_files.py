@@ -268,6 +268,24 @@ def test_a_host_file_that_can_not_be_written_is_told(
         make_host_file(place, "boot-1")
 
 
+@pytest.mark.parametrize("make", [save_job, lambda place: recover(place.parts)[0]], ids=["save", "recover"])
+def test_a_host_of_which_a_part_is_damaged_is_lacking_and_told(
+    tmp_path: Path, kind: str, make: Callable[[RunPlace], tuple[Any, str]]
+) -> None:
+    place = job(tmp_path, usual())
+    damaged = place.part("node1-sampler-01")
+    Path(damaged).write_bytes(b"damaged" * 100)
+    tree, path = make(place)
+    for run in [*tree.find(NodeType.RUN), *load(path).find(NodeType.RUN)]:
+        (told,) = run.metadata["missing"]
+        assert told["what"] == "all of node1-sampler-01.part"
+        assert run.metrics["energy_j"].missing == ("all of node1-sampler-01.part", "ranks 2, 3")
+        assert run.metrics["energy_j"].upper is None
+    assert self_check(tree) == []
+    kept = Path(path.removesuffix(".h5") + ".damaged", os.path.basename(damaged))
+    assert kept.read_bytes() == b"damaged" * 100
+
+
 def test_late_files_are_no_obstacle_after_a_kill(tmp_path: Path, on_host: Callable[[int], None]) -> None:
     """A host wrote its file once more just after all of them were brought to their place, and then all died."""
     place = job(tmp_path, usual(), "mine")

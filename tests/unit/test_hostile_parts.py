@@ -79,7 +79,7 @@ def test_damage_is_told_as_missing(tmp_path: Path, kind: int, content: Any, back
     number = next(i for i, frame in enumerate(frames) if frame[0] == kind)
     frames[number] = (kind, content, *frames[number][2:])
     recording = assemble(written(tmp_path / "x.parts", frames))
-    told = [missing for missing in recording.hosts[0].missing if "the part is damaged" in missing.reason]
+    told = [missing for missing in recording.hosts[0].missing if "node.part is damaged" in missing.reason]
     assert [missing.backend for missing in told] == [backend]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from array import array
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from perun_like.launch.claim import Roll, job_directory
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import door
 from perun_like.monitoring.leaving import Leaving
+from perun_like.sampling.local import name_part
 from perun_like.sampling.ranks import write_note
 from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Part, Tail, footer, frames
 from perun_like.store.place import RunPlace
@@ -41,6 +43,7 @@ def killed_sampler(run: str, place: RunPlace, view: str, number: int) -> str:
     part = Part(place.part(f"{os.uname().nodename}-sampler-{number}"))
     part.write_json(HEADER, {"local": local})
     part.write_json(STREAM, {})
+    name_part(local, part.fileno())
     part.close()
     Tail(os.path.join(local, "tail-0"), 1, 10).append(number, number + 1, [7])
     return part.path
@@ -77,6 +80,36 @@ def test_a_part_that_can_t_be_completed_costs_no_other_and_nothing_of_its_own(
         assert rows(part) == [(number, number + 1, 1, 7)]
         assert [frame.kind for frame in frames(part)].count(FOOTER) == 1
     assert not os.path.exists(run)
+
+
+def moves_beside(part: str, local: str) -> str:
+    """What a sampler does when it finds something else in its part's place: where the part is from then on."""
+    mine = Part(part, again=True)
+    os.unlink(part)
+    Path(part).write_text("somebody else's")
+    mine.restore()
+    name_part(local, mine.fileno())
+    mine.close()
+    return mine.path
+
+
+def test_a_part_that_is_beside_its_place_is_completed_there(run: str, place: RunPlace) -> None:
+    taken = killed_sampler(run, place, "", 0)
+    part = moves_beside(taken, os.path.join(run, "sampler-0"))
+    leave(run, place)
+    assert rows(part) == [(0, 1, 1, 7)]
+    assert footer(part) is not None
+    assert Path(taken).read_text() == "somebody else's"
+    assert not os.path.exists(run)
+
+
+def test_a_copy_that_has_taken_the_place_of_its_part_is_completed(run: str, place: RunPlace, tmp_path: Path) -> None:
+    part = killed_sampler(run, place, "", 0)
+    shutil.copy(part, tmp_path / "copy")
+    os.unlink(part)
+    os.rename(tmp_path / "copy", part)
+    leave(run, place)
+    assert rows(part) == [(0, 1, 1, 7)]
 
 
 def test_nothing_is_kept_of_a_sampler_that_never_began_its_part(run: str, place: RunPlace) -> None:

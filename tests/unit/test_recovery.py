@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import pytest
 from conftest import Run
-from jobs_of_hosts import part_of
+from jobs_of_hosts import devices_of, part_of
 
 import perun_like
+from perun_like.model.node import NodeType
 from perun_like.store.contents import look
 from perun_like.store.reader import open_run
 from perun_like.testing.parts import write_part
@@ -105,6 +107,74 @@ def test_a_part_that_was_being_moved_when_that_was_killed_is_there_once(perun: R
     assert len(perun_like.load(tmp_path / done.stdout.strip()).nodes[0].nodes) == 1
 
 
+def energy_j(path: Path) -> tuple[float | None, float | None, float | None]:
+    metric = perun_like.load(path).metrics["energy_j"]
+    return metric.value, metric.lower, metric.upper
+
+
+def as_written(content: bytes) -> bytes:
+    return content
+
+
+def while_it_was_written(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def with_a_flipped_bit(content: bytes) -> bytes:
+    return content[:-1000] + bytes([content[-1000] ^ 1]) + content[-999:]
+
+
+@pytest.mark.parametrize("name", ["a-copy.part", "z-copy.part"])
+@pytest.mark.parametrize("copied", [as_written, while_it_was_written, with_a_flipped_bit])
+def test_a_part_counts_once_however_often_it_is_there(
+    perun: Run, tmp_path: Path, copied: Callable[[bytes], bytes], name: str
+) -> None:
+    for parts in ("alone", "twice"):
+        (tmp_path / parts).mkdir()
+        write_part(str(tmp_path / parts / "node.part"), part_of(0, [0, 1], 2), job="job-00000001")
+    copy = copied((tmp_path / "twice/node.part").read_bytes())
+    (tmp_path / "twice" / name).write_bytes(copy)
+    alone, twice = perun("recover", "alone"), perun("recover", "twice")
+    assert twice.returncode == 0, twice.stderr
+    assert energy_j(tmp_path / twice.stdout.strip()) == energy_j(tmp_path / alone.stdout.strip())
+    assert f"{name} and node.part are the same part" in twice.stderr or f"node.part and {name} are" in twice.stderr
+    kept = [path.read_bytes() for path in tmp_path.rglob("*.part")]
+    assert kept == ([copy] if copied is with_a_flipped_bit else [])
+    told = [f"what only {name} has"] if copied is with_a_flipped_bit else []
+    assert list(missing_of(tmp_path / twice.stdout.strip())) == told
+
+
+def test_parts_of_one_host_by_two_samplers_are_two(perun: Run, tmp_path: Path) -> None:
+    """One reads what the other can't see."""
+    parts = tmp_path / "job-00000001.parts"
+    parts.mkdir()
+    for number, recording in enumerate([part_of(0, [0, 1], 2), devices_of(0, 2)]):
+        write_part(str(parts / f"node-sampler-{number}.part"), recording)
+    done = perun("recover", str(parts))
+    (node,) = perun_like.load(tmp_path / done.stdout.strip()).find(NodeType.NODE)
+    sensors = {sensor.id for sensor in node.find(NodeType.SENSOR)}
+    assert {"rapl:package-0", "rapl:package-1", "rapl:hidden-0"} <= sensors
+
+
+def test_of_several_hosts_the_report_says_whose_part_is_damaged_and_what_is_missing(perun: Run, tmp_path: Path) -> None:
+    parts = tmp_path / "job-00000001.parts"
+    parts.mkdir()
+    for number in range(3):
+        write_part(str(parts / f"node{number}.part"), part_of(number, [number], 3, 100.0))
+    damaged = {name: bytearray((parts / f"{name}.part").read_bytes()) for name in ("node1", "node2")}
+    damaged["node1"][40] ^= 1  # in its beginning
+    damaged["node2"][len(damaged["node2"]) // 3] ^= 1  # in one of the four pieces of what a backend has read
+    for name, content in damaged.items():
+        (parts / f"{name}.part").write_bytes(content)
+    path = tmp_path / perun("recover", str(parts)).stdout.strip()
+    report = " ".join(perun("report", str(path)).stdout.split())
+    assert f"all of node1.part: it is damaged at its beginning, and left in {path.stem}.damaged" in report
+    assert "node2: some samples of rapl: node2.part is damaged (1 of 4 pieces can't be read)" in report
+    energy = perun_like.load(path).metrics["energy_j"]
+    assert energy.upper is None
+    assert "all of node1.part" in energy.missing
+
+
 def leave_damaged_and_good(tmp_path: Path, damaged: bytes) -> Path:
     parts = tmp_path / "job-00000001.parts"
     parts.mkdir()
@@ -115,7 +185,7 @@ def leave_damaged_and_good(tmp_path: Path, damaged: bytes) -> Path:
 
 def missing_of(path: Path) -> set[str]:
     with open_run(str(path)) as run:
-        return {one.what for one in run.recording().hosts[0].missing}
+        return {one["what"] for one in run.recording().metadata.get("missing", ())}
 
 
 def test_a_damaged_part_is_told_of_its_own_run_alone_and_kept_with_it(perun: Run, tmp_path: Path) -> None:
