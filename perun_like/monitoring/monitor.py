@@ -297,7 +297,7 @@ class PerunMonitor:
         """Turn what was sampled into the result and save it; on failure the parts stay."""
         tree, place = None, measurement.place
         try:
-            makes_result = measurement.finish(failed, _import_what_saves)
+            makes_result = measurement.finish(failed, self._import_what_saves)
             self.problem = measurement.problem
             if not makes_result:
                 place.unlock()
@@ -320,6 +320,15 @@ class PerunMonitor:
 
         after_run(tree)
         return tree
+
+    def _import_what_saves(self) -> None:
+        """Numpy, h5py: while the sampler completes its part."""
+        if self._app.call is None:  # else what is set here would be set for the application
+            import platform
+
+            # The import of h5py asks for it, and platform would run the command uname to know it: 3 ms.
+            platform.uname().__dict__["processor"] = os.uname().machine
+        import perun_like.monitoring.saving  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
     def _recording(self, place: RunPlace, processes: list[dict[str, Any]], run_id: str) -> Recording:
         from perun_like.model.slicing import named
@@ -354,11 +363,6 @@ class PerunMonitor:
 def _import_what_starts() -> None:
     """Ctypes, to start a program with: while the sampler finds out what it can read."""
     import ctypes  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-
-def _import_what_saves() -> None:
-    """Numpy, h5py: while the sampler completes its part."""
-    import perun_like.monitoring.saving  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def not_saved(error: Exception, place: RunPlace) -> str:

@@ -13,7 +13,9 @@ RUN_VARIABLE = "PERUN_RUN"  # where a process of the application writes its mark
 
 # Launchers tell processes their rank through these; a process that sees them may believe that it is one.
 _MPI_PREFIXES = ("PMI_", "PMIX_", "PMI2_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_", "I_MPI_")
-_BOOT = "import sys; sys.path += sys.argv[1:]; from perun_like.sampling.serve import main; main({kept})"
+_BOOT = (
+    "import gc, sys; gc.disable(); sys.path += sys.argv[1:]; from perun_like.sampling.serve import main; main({kept})"
+)
 _FAR = 200
 _ORPHANED = "import os; os.fork() and os._exit(0); "
 
