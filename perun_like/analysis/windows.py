@@ -135,14 +135,14 @@ def increases(counters: Iterable[Counter], windows: Windows) -> list[Increase]:
         if counter.reads < 2:
             found.append(unknown(windows))
             continue
-        ages = Ages.of(counter)
+        ages = Ages(counter)
         together = (id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns, counter.sensor.unit)
         alike = (*together, *ages.told)
         if together not in reads:
             reads[together] = _reads(counter, windows)
         if alike not in brackets:
             brackets[alike] = _brackets(ages, reads[together])
-        found.append(_increase(counter, windows, brackets[alike], ages.shown_ns))
+        found.append(_increase(counter, windows, brackets[alike], ages))
     return found
 
 
@@ -178,7 +178,7 @@ def _brackets(ages: Ages, reads: _Reads) -> _Brackets:
     )
 
 
-def _increase(counter: Counter, windows: Windows, brackets: _Brackets, shown_ns: Int64s) -> Increase:
+def _increase(counter: Counter, windows: Windows, brackets: _Brackets, ages: Ages) -> Increase:
     certain, upper = _lower(counter, brackets), _upper(counter, windows, brackets)
     if counter.sensor.unit == "s" and counter.sensor.ceiling is not None:
         least, most = _by_ceiling(counter, windows, brackets)
@@ -188,7 +188,7 @@ def _increase(counter: Counter, windows: Windows, brackets: _Brackets, shown_ns:
     value = np.fmin(np.maximum(windows.sums(estimate * counter.sensor.scale), lower), upper)
     missing_ns = brackets.outside_ns.astype(np.float64)
     if counter.gaps[-1]:
-        gone_ns = np.cumsum(np.where(counter.missing, np.diff(shown_ns, prepend=0), 0))
+        gone_ns = np.cumsum(np.where(counter.missing, np.diff(ages.shown_ns, prepend=0), 0))
         missing_ns += brackets.stop.interpolate(gone_ns) - brackets.start.interpolate(gone_ns)
     return Increase(lower, value, upper, windows.sums(missing_ns) / 1e9)
 

@@ -194,7 +194,7 @@ def test_lookups_are_those_of_the_definition(seed: int, dropped: float, lag_ns: 
         of = unwrap(of.sensor, of.t0_ns, of.t1_ns, raw)
         assert of.gaps[-1] == 1
     windows = some_windows(random, of)
-    ages = Ages.of(of)
+    ages = Ages(of)
     oldest, new = by_definition(of)
     assert any(new)
     for t_ns in (windows.a_ns, windows.b_ns, np.array(oldest), ages.shown_ns, ages.shown_ns + 1):
@@ -208,14 +208,36 @@ def test_lookups_are_those_of_the_definition(seed: int, dropped: float, lag_ns: 
     assert (np.diff(ages.shown_ns)[np.array(new[1:]) | of.missing[1:]] > 0).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("period_ms", [3, 20, 150])
+def test_few_instants_among_many_reads_lie_where_they_do_among_all(
+    seed: int, period_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the reads around each are looked at, however long the counter stands still there."""
+    random = Random(seed)
+    facts = {"dropped": random.choice([0.0, 0.3]), "lag_ns": random.choice([0, 5, 120]) * MS, "idle": 0.7}
+    of = card(random, period_ns=period_ms * MS, jitter_ns=MS, unsteady=0.1, length_ns=5 * S, **facts).counter
+    ages, windows = Ages(of), some_windows(random, of)
+    beyond_ns = np.array([BOOT - 10 * S, of.t0_ns[0], of.t1_ns[-1], of.t1_ns[-1] + S])
+    t_ns = np.concatenate([windows.a_ns, windows.b_ns, beyond_ns])
+    found = edges(of, t_ns)
+    first_since, places = ages.first_since(found).tolist(), ages.places(found)
+    monkeypatch.setattr("perun_like.analysis.ages._MANY", 1)
+    for number, t in enumerate(t_ns):
+        alone = edges(of, np.array([t]))
+        assert ages.first_since(alone).tolist() == first_since[number : number + 1]
+        assert ages.places(alone).before.tolist() == [places.before[number]]
+        assert ages.places(alone).fraction.tolist() == [places.fraction[number]]
+
+
 @pytest.mark.parametrize("unit", ["J", "s"])
 def test_reads_a_tick_apart_or_more_tell_no_ages(unit: str) -> None:
     """CPU time is a sum over processors, of which any may have been updated last: its reads never do."""
     period_ns = 100 * MS if unit == "J" else 20 * MS
     of = card(Random(1), period_ns=period_ns, jitter_ns=0, idle=0.3, lag_ns=3 * MS, read_ns=1).counter
     of = unwrap(of.sensor._replace(unit=unit, ceiling=None), of.t0_ns, of.t1_ns, of.units)
-    ages = Ages.of(of)
-    assert ages.new is None
+    ages = Ages(of)
+    assert not ages.told
     assert ages.shown_ns.tolist() == [(a + b) // 2 - 53 * MS for a, b in zip(of.t0_ns, of.t1_ns, strict=True)]
     t_ns = np.arange(BOOT, BOOT + 3 * S, 7 * MS)
     assert ages.first_since(edges(of, t_ns)).tolist() == np.searchsorted(of.t0_ns - 103 * MS, t_ns).tolist()
@@ -225,7 +247,7 @@ def test_a_new_value_is_no_older_than_the_read_before() -> None:
     """At 0, 20 … ms, of a counter that may be 100 ms old: updated between 40 and 60 ms, and again until 120 ms."""
     t_ns = [BOOT + k * 20 * MS for k in range(7)]
     counter = unwrapped(t_ns, t_ns, [5, 5, 5, 9, 9, 9, 14])
-    ages = Ages.of(counter)
+    ages = Ages(counter)
     first_since = ages.first_since(edges(counter, np.array([t + 1 for t in [BOOT - 100 * MS, *t_ns]])))
     assert first_since.tolist() == [1, 3, 3, 6, 6, 6, 7, 7]
     middles_ms = [(t - BOOT) // MS for t in ages.shown_ns]
