@@ -66,7 +66,17 @@ def _over(parts: Sequence[Metric], of: Callable[[Iterable[float]], float], word:
         missing=missing,
         reason=next((part.reason for part in parts if part.reason), None),
         method="; ".join([f"{word} of {len(parts):,} ranks", *ordered]),
+        ci95=_interval(parts, of),
     )
+
+
+def _interval(parts: Sequence[Metric], of: Callable[[Iterable[float]], float]) -> tuple[float, float] | None:
+    """The interval of a figure of one round over ranks, if statistics say what it is on any of them."""
+    ends = [part.ci95 or (part.lower, part.upper) for part in parts]
+    if not any(part.ci95 and part.n is None for part in parts) or any(None in each for each in ends):
+        return None
+    low, high = (of(float(each[end] or 0.0) for each in ends) for end in (0, 1))
+    return low, high
 
 
 def _imbalance(mean: Metric, longest: Metric) -> Metric:

@@ -10,6 +10,7 @@ from perun_like.analysis.emissions import Assumptions, intensity
 from perun_like.analysis.ranks import failed_first
 from perun_like.analysis.rounds import Round, Timeline
 from perun_like.model.recording import Recording
+from perun_like.sensing.contract import MEASURED
 from perun_like.sensing.overlap import is_energy
 
 MOST_NAMED = 20  # ranks that are told by number
@@ -77,10 +78,17 @@ def run_metadata(recording: Recording, of: Round, assumptions: Assumptions) -> d
 
 
 def _energy_period(recording: Recording) -> dict[str, int]:
-    """How often energy was really read, which may be less often than asked for: the slowest of its streams."""
+    """How often energy was really read, which may be less often than asked for: the slowest of its streams.
+
+    Those of models count where nothing was measured: what they are made of changes slowly.
+    """
     streams = [stream for host in recording.hosts for stream in host.streams]
-    periods = [stream.period_ns for stream in streams if any(is_energy(sensor) for sensor in stream.sensors)]
-    return {"period_ns": max(periods)} if periods else {}
+    energies = [
+        (stream.period_ns, sensor.provenance) for stream in streams for sensor in stream.sensors if is_energy(sensor)
+    ]
+    measured = [period_ns for period_ns, provenance in energies if provenance == MEASURED]
+    periods_ns = measured or [period_ns for period_ns, _ in energies]
+    return {"period_ns": max(periods_ns)} if periods_ns else {}
 
 
 def _fate(of: Round) -> dict[str, Any]:

@@ -7,7 +7,7 @@ instant counts once. Energies of different regions overlap wherever they were ac
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,13 +16,15 @@ import numpy as np
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.intervals import clipped, union
-from perun_like.analysis.totals import NO_TIME, per_second
+from perun_like.analysis.short_calls import Correction, correction
+from perun_like.analysis.totals import NO_TIME, per_second, total
 from perun_like.analysis.windows import Windows
 from perun_like.model.node import Metric, Provenance, Region, Scope
 from perun_like.model.recording import Int64s, RegionCalls
 
 _WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
 
+STATISTICAL = "statistics over many short calls: how energy follows them from one read to the next"
 _OPEN = "calls that were open when their process died are counted until the run's end"
 
 Key = tuple[str, int]  # name, rank
@@ -104,11 +106,38 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
             continue
         runtime_s = float(duration_s[index])
         parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
-        energy = labelled(total_energy(host, parts), int(intervals[index])) if runtime_s > 0 else _nothing(host)
+        energy = _energy(host, windows, index, parts) if runtime_s > 0 else _nothing(host)
         energy, runtime = (_with_lost(metric, lost) for metric in (energy, _runtime(runtime_s)))
         metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
         made.append(Region(key[0], key[1], count + lost, metrics))
     return made
+
+
+def _energy(host: Host, windows: Windows, index: int, parts: Mapping[str, Metric]) -> Metric:
+    """Energy of a region: as it was counted, or what statistics over its many calls make of that."""
+    energy, calls = total_energy(host, parts), windows.of(index)
+    counted = {id_: part for id_, part in parts.items() if id_ in host.counters and _is_measured(part)}
+    whole = total(counted, "J", NO_TIME)
+    if energy.upper is not None and _is_wide(whole):
+        by = correction([host.counters[id_] for id_ in counted], calls)
+        energy = energy if by is None else _corrected(energy, whole, by)
+    return labelled(energy, len(calls.a_ns))
+
+
+def _corrected(energy: Metric, counted: Metric, by: Correction) -> Metric:
+    """An energy whose counted part is what statistics say, within what is certain; as it was if they say little."""
+    lower, value, upper = (float(end or 0.0) for end in (counted.lower, counted.value, counted.upper))
+    told, low, high = (min(max(value + more, lower), upper) for more in (by.value_j, *by.ends_j))
+    if high - low > _WIDE * told:
+        return energy
+    least, most = float(energy.lower or 0.0), float(energy.upper or 0.0)
+    return replace(
+        energy,
+        value=float(energy.value or 0.0) + (told - value),
+        ci95=(max(least + (low - lower), least), min(most - (upper - high), most)),
+        provenance=Provenance.ESTIMATED,
+        method="; ".join(filter(None, [energy.method, STATISTICAL])),
+    )
 
 
 def _collect(recorded: Iterable[RegionCalls]) -> tuple[dict[Key, tuple[int, int]], _Calls]:
@@ -191,13 +220,21 @@ def at_least(metric: Metric, lacks: str) -> Metric:
 
 def labelled(energy: Metric, intervals: int) -> Metric:
     """The energy, saying so where it can't be resolved."""
-    if energy.value is None or energy.upper is None or energy.lower is None:
-        return energy
-    # A model's own width says nothing about how often was read.
-    if energy.provenance is not Provenance.MEASURED or energy.upper - energy.lower <= _WIDE * energy.value:
+    if not _is_wide(energy):
         return energy
     text = "too short to be resolved by reads this far apart"
     if intervals > 1:
         text = f"sum of estimates over {intervals} intervals, {text}"
     texts = [*(energy.method or "").split("; "), text]
     return replace(energy, method="; ".join(dict.fromkeys(filter(None, texts))))
+
+
+def _is_wide(energy: Metric) -> bool:
+    """Whether reads don't resolve an energy. A model's own width says nothing about how often was read."""
+    if energy.value is None or energy.upper is None or energy.lower is None:
+        return False
+    return _is_measured(energy) and energy.upper - energy.lower > _WIDE * energy.value
+
+
+def _is_measured(energy: Metric) -> bool:
+    return energy.provenance is Provenance.MEASURED

@@ -103,6 +103,9 @@ def scaled(metric: Metric, factor: float, unit: str) -> Metric:
         missing=metric.missing,
         reason=metric.reason,
         method=metric.method,
+        ci95=None
+        if metric.ci95 is None or metric.n is not None
+        else (metric.ci95[0] * factor, metric.ci95[1] * factor),
     )
 
 

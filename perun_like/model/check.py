@@ -80,8 +80,9 @@ def _statistics(metric: Metric) -> Iterator[str]:
     """What is said over rounds: the value is their mean, and what can't be said of a single one isn't."""
     mean, std, n, ci95 = metric.mean, metric.std, metric.n, metric.ci95
     if n is None:
-        if (mean, std, ci95) != (None, None, None):
+        if (mean, std) != (None, None):
             yield "has statistics of an unknown number of rounds"
+        yield from _interval(metric)
         return
     if n < 1:
         yield f"is the mean of {n} rounds"
@@ -93,6 +94,16 @@ def _statistics(metric: Metric) -> Iterator[str]:
         yield f"has the standard deviation {std}"
     if mean is not None and ci95 is not None and not ci95[0] <= mean <= ci95[1]:
         yield f"has the mean {mean} outside of {ci95}"
+
+
+def _interval(metric: Metric) -> Iterator[str]:
+    """What statistics over many calls say: the value is within it, and it within the bounds."""
+    if metric.ci95 is None:
+        return
+    numbers = [metric.lower, metric.ci95[0], metric.value, metric.ci95[1], metric.upper]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers) or known != sorted(known):
+        yield f"has the value {metric.value} and the interval {metric.ci95} in {metric.lower} to {metric.upper}"
 
 
 def _shares(node: DataNode) -> Iterator[str]:

@@ -58,7 +58,8 @@ class Metric:
         mean, std, n, ci95: Over the rounds of a MULTI_RUN: ``value`` is the mean over the ``n`` rounds that have the
             metric, ``std`` their standard deviation, ``ci95`` the two ends of the interval that contains the true mean
             with 95 % confidence as far as rounds differ by chance. ``lower`` and ``upper`` say how well this mean was
-            measured, whatever the rounds differ by.
+            measured, whatever the rounds differ by. ``ci95`` alone, of a region's energy: what statistics over its many
+            calls say, where reads are too far apart for bounds that say much.
     """
 
     value: float | int | None

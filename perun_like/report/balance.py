@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from perun_like.model.node import Balance, DataNode, Metric
 from perun_like.report import format as form
 from perun_like.report.page import BOLD, DIM, YELLOW, Cell, Page
-from perun_like.report.tables import bar, figure_cell, fitting, folded, header, short_names, too_short
+from perun_like.report.tables import (
+    STATISTICAL,
+    bar,
+    bounds_of,
+    figure_cell,
+    fitting,
+    folded,
+    header,
+    is_statistical,
+    mark_of,
+    short_names,
+    too_short,
+)
 
 _UNEVEN = 20.0  # percent: more is worth a look
 _BAR = 3
@@ -38,7 +50,8 @@ def _of(balance: Balance, name: str) -> float:
 
 def _row(page: Page, balance: Balance, name: str, word: str, *, some: bool) -> list[Cell]:
     energy, slowest = balance.metrics["energy_j_mean"], balance.at.get("runtime_s_max")
-    bounds, short = form.show(energy).bounds + ("" if word else f" {energy.provenance.value}"), too_short(energy)
+    short, mark = too_short(energy), mark_of(energy)
+    bounds = " ".join(filter(None, (bounds_of(energy), "" if word else energy.provenance.value, mark)))
     alone = balance.ranks < 2  # nobody to be compared with
     return [
         Cell(name),
@@ -49,7 +62,7 @@ def _row(page: Page, balance: Balance, name: str, word: str, *, some: bool) -> l
         Cell("" if slowest is None else str(slowest), (DIM,), right=True),
         Cell("") if alone else _imbalance(page, balance.metrics["imbalance_percent"]),
         figure_cell(energy, *(() if short else (BOLD,))),
-        Cell(f"{bounds} *" if short else bounds, (YELLOW,) if short else (DIM,)),
+        Cell(bounds, (YELLOW,) if short else (DIM,)),
     ]
 
 
@@ -72,4 +85,5 @@ def _footnotes(page: Page, run: DataNode, energies: Sequence[Metric]) -> list[st
         period = run.metadata.get("period_ns")
         read = f" every {form.period(period)}" if period else ""
         notes.append(f"* too short to be resolved by reads{read}: see --period")
+    notes += [STATISTICAL] * any(map(is_statistical, energies))
     return [line for note in notes for line in page.paragraph(note, DIM)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from perun_like.model.node import DataNode, Metric, Provenance, Region
 from perun_like.report import format as form
@@ -13,6 +14,7 @@ _NAME = 32  # columns of the longest name
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDE = 0.5  # as in the analysis, which says so in the metric's method
+STATISTICAL = "** from how energy follows many short calls: statistics, with a 95 % interval"
 _NOTHING = Metric.absent("J", "not recorded")
 
 
@@ -84,16 +86,33 @@ def _alike(names: Sequence[Sequence[str]]) -> int:
 
 def _region(region: Region, name: str, *, ranks: bool, word: str) -> list[Cell]:
     energy = region.metrics.get("energy_j", _NOTHING)
-    bounds = form.show(energy).bounds + ("" if word else f" {energy.provenance.value}")
-    short = too_short(energy)
+    short, mark = too_short(energy), mark_of(energy)
+    bounds = " ".join(filter(None, (bounds_of(energy), "" if word else energy.provenance.value, mark)))
     return [
         Cell(name),
         *([Cell(str(region.rank), right=True)] if ranks else []),
         Cell(f"{region.calls:,}", right=True),
         figure_cell(region.metrics.get("runtime_s")),
         figure_cell(energy, *(() if short else (BOLD,))),
-        Cell(f"{bounds} *" if short else bounds, (YELLOW,) if short else (DIM,)),
+        Cell(bounds, (YELLOW,) if short else (DIM,)),
     ]
+
+
+def bounds_of(energy: Metric) -> str:
+    """How sure an energy is: by its bounds, or the interval that statistics over many calls say within them."""
+    if is_statistical(energy) and energy.ci95 is not None:
+        energy = replace(energy, lower=energy.ci95[0], upper=energy.ci95[1])
+    return form.show(energy).bounds
+
+
+def mark_of(energy: Metric) -> str:
+    """The mark of a footnote on how an energy was had."""
+    return "*" if too_short(energy) else "**" if is_statistical(energy) else ""
+
+
+def is_statistical(energy: Metric) -> bool:
+    """Whether statistics over many calls of a single round say what it is."""
+    return energy.ci95 is not None and energy.n is None
 
 
 def too_short(energy: Metric) -> bool:
@@ -150,6 +169,7 @@ def _footnotes(page: Page, run: DataNode, regions: Sequence[Region]) -> list[str
         period = run.metadata.get("period_ns")
         read = f" every {form.period(period)}" if period else ""
         notes.append(f"* too short to be resolved by reads{read}: see --period")
+    notes += [STATISTICAL] * any(is_statistical(region.metrics.get("energy_j", _NOTHING)) for region in regions)
     return [line for note in notes for line in page.paragraph(note, DIM)]
 
 

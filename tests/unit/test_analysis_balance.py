@@ -12,7 +12,7 @@ from rounds_of_runs import FAST, result, true_j
 
 from perun_like.analysis.balance import balance_of
 from perun_like.model.check import self_check
-from perun_like.model.node import DataNode, Metric, NodeType, Region, Scope
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region, Scope
 
 
 def region(rank: int, seconds: float, joules: float, calls: int = 10, name: str = "f") -> Region:
@@ -91,6 +91,28 @@ def test_in_a_job_each_ranks_region_is_what_its_host_used_meanwhile() -> None:
     assert found.metrics["energy_j_mean"].value == pytest.approx(mean_j, rel=0.01)
     assert number(found.metrics["energy_j_mean"].lower) <= mean_j <= number(found.metrics["energy_j_mean"].upper)
     assert found.at["runtime_s_max"] == 1
+
+
+def test_intervals_of_statistics_are_put_together_with_bounds_of_other_ranks() -> None:
+    told = Metric(30.0, "J", 0.0, 90.0, Provenance.ESTIMATED, ci95=(25.0, 36.0))
+    short = Region("f", 1, 900, {**region(1, 1.0, 0.0).metrics, "energy_j": told})
+    [found] = balance_of([region(0, 2.0, 20.0), short])
+    energies = [found.metrics[f"energy_j_{word}"].ci95 for word in ("min", "mean", "max")]
+    assert energies == [(19, 22), (22, 29), (25, 36)]
+    [alone] = balance_of([region(0, 2.0, 20.0), region(1, 6.0, 90.0)])
+    assert alone.metrics["energy_j_mean"].ci95 is None
+
+
+@pytest.mark.parametrize("ci95", [(31.0, 36.0), (-1.0, 36.0), (25.0, 91.0), (36.0, 25.0)])
+def test_self_check_finds_an_interval_that_contradicts_the_value_or_its_bounds(ci95: tuple[float, float]) -> None:
+    def problems(ends: tuple[float, float]) -> list[str]:
+        told = Metric(30.0, "J", 0.0, 90.0, Provenance.ESTIMATED, ci95=ends)
+        short = Region("f", 1, 900, {**region(1, 1.0, 0.0).metrics, "energy_j": told})
+        root = DataNode("0", NodeType.RUN, regions=[short])
+        return [problem for problem in self_check(root) if "interval" in problem]
+
+    assert problems((25.0, 36.0)) == []
+    assert len(problems(ci95)) == 1
 
 
 def test_self_check_finds_what_is_wrong_with_a_balance() -> None:

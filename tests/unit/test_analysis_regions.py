@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recordings import ADDED, MS, WINDOW, calls, host, number, rapl, recording, truth_j
 
 from perun_like.analysis.hosts import hosts_of
-from perun_like.analysis.regions import regions_of
+from perun_like.analysis.regions import STATISTICAL, regions_of
 from perun_like.model.node import Metric, Provenance, Region
 from perun_like.model.recording import RegionCalls
 from perun_like.sensing.contract import Missing
@@ -113,6 +113,21 @@ def test_many_short_calls_together_are_bounded_by_the_time_they_span() -> None:
     check(energy, intervals, rel=0.02)
     assert number(energy.upper) < 1.2 * truth_j()
     assert energy.method == "sum of estimates over 400 intervals, too short to be resolved by reads this far apart"
+
+
+def test_many_short_calls_have_a_statistical_figure_with_an_interval() -> None:
+    rng = np.random.default_rng(1)
+    starts = np.cumsum(rng.integers(2 * MS, 6 * MS, 480)).tolist()
+    intervals = [(start, start + MS) for start in starts if start < LENGTH - MS]
+    found = regions(calls([("short", a, b) for a, b in intervals]))["short", 0]
+    energy, power = found.metrics["energy_j"], found.metrics["power_w"]
+    check(energy, intervals, rel=0.1)
+    assert (energy.provenance, energy.n, energy.method) == (Provenance.ESTIMATED, None, STATISTICAL)
+    assert energy.ci95 is not None
+    assert number(energy.lower) <= energy.ci95[0] <= number(energy.value) <= energy.ci95[1] <= number(energy.upper)
+    exact = sum(truth_j(ADDED, (WINDOW[0] + a, WINDOW[0] + b)) for a, b in intervals)
+    assert energy.ci95[0] <= exact <= energy.ci95[1]
+    assert power.ci95 == pytest.approx([end / runtime(found) for end in energy.ci95])
 
 
 def test_single_short_call_is_labelled() -> None:

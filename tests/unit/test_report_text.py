@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from perun_like.model.node import DataNode, Metric, NodeType
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance
 from perun_like.report.terminal import text_for
 from perun_like.report.text import render
 
@@ -175,6 +175,15 @@ def test_a_region_too_short_to_be_resolved_is_marked_and_explained() -> None:
     assert "*" not in line_with(text, "solve")
     assert "* too short to be resolved by reads every 100 ms: see --period" in text
     assert "too short" not in render(trees.estimated())  # there the model is wide, not the time short
+
+
+def test_statistics_over_many_calls_show_their_interval_and_are_explained() -> None:
+    energy = trees.joules(86.2, 0.0, 190.0, Provenance.ESTIMATED, ci95=(80.1, 92.3))
+    regions = [trees.region("solve", 1, 4.1, trees.joules(388.1, 371.2, 405.0)), trees.region("f", 990, 1.9, energy)]
+    text = render(trees.measured(regions))
+    assert re.search(r"86\.2 J +± 6\.1 J estimated \*\*$", line_with(text, "  f "))
+    assert "** from how energy follows many short calls: statistics, with a 95 % interval" in text
+    assert "too short" not in text
 
 
 def test_bars_are_shares_of_the_run() -> None:

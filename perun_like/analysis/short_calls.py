@@ -1,0 +1,245 @@
+"""What many short calls used together: from how the energy between reads follows the time spent in them.
+
+Interpolation takes power as constant from one read to the next. If calls are shorter than that and the machine draws
+more in them than between them, what it says is too little, and no number of calls makes that better. But reads come at
+all phases of the calls, so that some intervals between reads hold more of the calls than others, and more energy. With
+A the time in calls that an interval of length L holds, and E its energy::
+
+    E = p L + d A + noise
+
+p is the power outside of calls, which may drift; d, how much more is drawn in a call, is the same for all. Differences
+of neighbouring intervals are free of what drifts, and least squares over them give d. What interpolation lacks of the
+energy of the calls is then d times the sum of A (1 - A / L).
+
+What comes before and after a call has a power of its own where one thing leads to another. So the time between calls is
+divided into phases, whose lengths are those of half a usual call to a whole one, and the rest. Each has its time in
+each interval and its own d, but the longest outside of calls: its power is p. When the value of a read was counted is
+known to an update of the counter, so time in a phase is a mean over all that the edges of an interval may be.
+
+The error of d is taken from groups of intervals that follow each other: what is alike in neighbours isn't counted as
+chance twice. All this presumes that power follows the program at once, and is as good as a power that is constant in
+each phase describes the true one; a fifth of the correction stands for that, see ``benchmarks/accuracy.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perun_like.analysis.ages import Ages
+from perun_like.analysis.counters import Counter
+from perun_like.analysis.statistics import student_975
+from perun_like.analysis.windows import Windows
+from perun_like.model.recording import Int64s
+
+Floats = NDArray[np.float64]
+
+_GROUPS = 20
+_FEWEST_GROUPS = 8
+_FEWEST, _MOST = 5, 160  # reads in a group: more make the figure of a long run take longer, and hardly better
+_RARE = 0.01  # of the time in calls: phases that take less aren't told apart from the longest one
+_LONG_NS = 1 << 50
+_MODEL = 0.2  # of the correction
+_LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
+_AFTER = (1, 1, 1, 1, 2, 2)  # lengths of phases after a call, in halves of a usual one
+_BEFORE = (1, 1)  # and before the next
+_CALL, _REST = 0, len(_AFTER) + 1  # columns of phases
+_PHASES = _REST + 1 + len(_BEFORE)
+
+
+class Correction(NamedTuple):
+    """By how much calls used more than interpolation says, in J, and half the width of the 95 % interval around it."""
+
+    value_j: float
+    half_j: float
+
+    @property
+    def ends_j(self) -> tuple[float, float]:
+        """The ends of this interval."""
+        return self.value_j - self.half_j, self.value_j + self.half_j
+
+
+def correction(counters: Iterable[Counter], calls: Windows) -> Correction | None:
+    """What interpolation lacks of the energy of calls; None if that can't be told.
+
+    Args:
+        counters: Of energy.
+        calls: Disjoint and ascending, on the counters' clock, of one owner.
+    """
+    together: dict[tuple[int, int, int], list[Counter]] = {}
+    for counter in counters:
+        key = id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns
+        together.setdefault(key, []).append(counter)
+    found = [_corrected(those, calls) for those in together.values()]
+    known = [each for each in found if each is not None]
+    if not known or len(known) < len(found):
+        return None
+    return Correction(sum(each.value_j for each in known), sum(each.half_j for each in known))
+
+
+def _corrected(counters: list[Counter], calls: Windows) -> Correction | None:
+    """The correction of counters that are read together."""
+    if counters[0].reads < 2:
+        return None
+    shown_ns = Ages.of(counters[0]).shown_ns
+    begin, end = np.searchsorted(shown_ns, [calls.a_ns[0], calls.b_ns[-1]])
+    rows, group = _chosen(max(int(begin) - 1, 0), min(int(end) + 1, counters[0].reads))
+    if group[-1] < _FEWEST_GROUPS - 1:
+        return None
+    gap_ns = int(shown_ns[-1] - shown_ns[0]) // (counters[0].reads - 1)
+    intervals = _intervals(counters, calls, rows, group, shown_ns[rows], min(counters[0].sensor.tick_ns, gap_ns))
+    found = _fitted(intervals)
+    if found is None:
+        return None
+    times = float(calls.duration_s.sum()) / float(intervals.calls_s.sum())  # what wasn't looked at is like what was
+    return Correction(found.value_j * times, found.half_j * times)
+
+
+def _chosen(begin: int, end: int) -> tuple[Int64s, Int64s]:
+    """Reads to be looked at, and the group of each: all of a short run, some from everywhere of a long one."""
+    groups = max(min(_GROUPS, (end - begin) // _FEWEST), 1)
+    parts = [part[: _MOST + 1] for part in np.array_split(np.arange(begin, end), groups)]
+    return np.concatenate(parts), np.repeat(np.arange(groups), [len(part) for part in parts])
+
+
+class _Intervals(NamedTuple):
+    """Intervals between reads, in groups of neighbours.
+
+    Attributes:
+        group: Of each, shape (intervals,), as those below.
+        energy_j, length_s: Nan where the energy isn't known.
+        calls_s: Time in calls.
+        phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
+    """
+
+    group: Int64s
+    energy_j: Floats
+    length_s: Floats
+    calls_s: Floats
+    phases_s: Floats
+
+
+def _intervals(
+    counters: list[Counter], calls: Windows, rows: Int64s, group: Int64s, edges_ns: Int64s, blur_ns: int
+) -> _Intervals:
+    course = _Course.of(*_near(calls, edges_ns, group, blur_ns), int(edges_ns[0]) - blur_ns)
+    t_ns = (edges_ns - course.start_ns).astype(np.float64)
+    energy_j = np.sum([np.diff(each.units[rows]) * each.sensor.scale for each in counters], axis=0)
+    for each in counters:
+        energy_j[np.diff(each.gaps[rows]) > 0] = np.nan
+    calls_ns = np.interp(t_ns, course.edges_ns, course.until_ns[:, _CALL])
+    within = group[1:] == group[:-1]
+    lengths = (np.diff(t_ns), np.diff(calls_ns), np.diff(course.mean(t_ns, blur_ns), axis=0))
+    return _Intervals(group[1:][within], energy_j[within], *(each[within] / 1e9 for each in lengths))
+
+
+def _near(calls: Windows, edges_ns: Int64s, group: Int64s, blur_ns: int) -> tuple[Int64s, Int64s]:
+    """Start and end of the calls in groups of reads, and of one before and after each."""
+    new = np.flatnonzero(np.diff(group))
+    first_ns, last_ns = edges_ns[np.concatenate([[0], new + 1])], edges_ns[np.append(new, len(group) - 1)]
+    first = np.maximum(np.searchsorted(calls.b_ns, first_ns - blur_ns) - 1, 0)
+    last = np.searchsorted(calls.a_ns, last_ns + blur_ns) + 1
+    is_near = np.zeros(len(calls.a_ns) + 2, np.int64)
+    np.add.at(is_near, first, 1)
+    np.add.at(is_near, np.minimum(last, len(calls.a_ns)), -1)
+    near = np.cumsum(is_near)[: len(calls.a_ns)] > 0
+    return calls.a_ns[near], calls.b_ns[near]
+
+
+class _Course(NamedTuple):
+    """How much time there was in each phase up to an instant.
+
+    Attributes:
+        start_ns: Where it begins.
+        edges_ns: Where phases begin, from there, shape (edges,).
+        until_ns: Time in each phase before each edge, shape (edges, phases).
+        sum_ns2: The integral of that.
+    """
+
+    start_ns: int
+    edges_ns: Floats
+    until_ns: Floats
+    sum_ns2: Floats
+
+    @classmethod
+    def of(cls, a_ns: Int64s, b_ns: Int64s, start_ns: int) -> _Course:
+        """The phases of calls and of the time between them, from an instant on, and after them without end."""
+        start_ns = min(start_ns, int(a_ns[0]))
+        gaps_ns = np.append(a_ns[1:], b_ns[-1] + _LONG_NS) - b_ns
+        phases_ns = _phases(b_ns - a_ns, gaps_ns, int(np.median(b_ns - a_ns)) // 2)
+        lengths_ns = np.concatenate([[a_ns[0] - start_ns], phases_ns.ravel()]).astype(np.float64)
+        steps_ns = np.zeros((len(lengths_ns), _PHASES))
+        steps_ns[np.arange(len(lengths_ns)), np.append(_REST, np.tile(np.arange(_PHASES), len(a_ns)))] = lengths_ns
+        until_ns = _cumulated(steps_ns)
+        sum_ns2 = _cumulated((until_ns[1:] + until_ns[:-1]) / 2 * lengths_ns[:, None])
+        return cls(start_ns, np.append(0.0, np.cumsum(lengths_ns)), until_ns, sum_ns2)
+
+    def mean(self, t_ns: Floats, blur_ns: int) -> Floats:
+        """Time in each phase up to some instants, the mean over a time around each: shape (instants, phases)."""
+        blur_ns = max(blur_ns, 2)
+        return (self._integral(t_ns + blur_ns / 2) - self._integral(t_ns - blur_ns / 2)) / blur_ns
+
+    def _integral(self, t_ns: Floats) -> Floats:
+        place = np.searchsorted(self.edges_ns[1:-1], t_ns, "right")
+        length_ns = np.maximum(self.edges_ns[place + 1] - self.edges_ns[place], 1.0)
+        since_ns = t_ns - self.edges_ns[place]
+        rising = (self.until_ns[place + 1] - self.until_ns[place]) * (since_ns**2 / length_ns / 2)[:, None]
+        return np.asarray(self.sum_ns2[place] + self.until_ns[place] * since_ns[:, None] + rising)
+
+
+def _cumulated(steps: Floats) -> Floats:
+    return np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
+
+
+def _phases(calls_ns: Int64s, gaps_ns: Int64s, half_ns: int) -> Int64s:
+    """Lengths of the phases from each call to the next, in their order: shape (calls, phases)."""
+    after = _taken(gaps_ns, half_ns, _AFTER)
+    before = _taken(gaps_ns - sum(after), half_ns, _BEFORE)
+    return np.stack([calls_ns, *after, gaps_ns - sum(before) - sum(after), *reversed(before)], axis=1)
+
+
+def _taken(left_ns: Int64s, half_ns: int, times: Iterable[int]) -> list[Int64s]:
+    """Phases of some lengths, one after the other, as far as there is time left for them."""
+    taken: list[Int64s] = []
+    for number in times:
+        taken.append(np.minimum(left_ns, number * half_ns))
+        left_ns = left_ns - taken[-1]
+    return taken
+
+
+def _fitted(of: _Intervals) -> Correction | None:
+    """The correction by least squares over all groups, and its error by how they differ."""
+    parts, power_w = of.phases_s / of.length_s[:, None], of.energy_j / of.length_s
+    chosen = _told_apart(of.phases_s.sum(axis=0))
+    x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
+    some = (of.group[1:] == of.group[:-1]) & ~np.isnan(y)
+    x, y, group = x[some], y[some], of.group[1:][some]
+    xx = x.T @ x
+    norms = np.sqrt(xx.diagonal())
+    groups = len(np.unique(group[x[:, 0] != 0]))
+    if groups < _FEWEST_GROUPS or not norms.all() or np.linalg.cond(xx / np.outer(norms, norms)) > _LARGEST_CONDITION:
+        return None
+    inverse = np.linalg.inv(xx)
+    more_w = inverse @ (x.T @ y)
+    # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
+    lacks_s = np.where(chosen == _CALL, of.calls_s.sum(), 0.0) - of.calls_s @ parts[:, chosen]
+    left_w = y - x @ more_w
+    scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))
+    spread = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
+    # Power that changes within an interval by chance as it does between neighbours, whose difference has it twice.
+    noise_w2 = float(left_w @ left_w) / max(len(y) - len(chosen), 1) / 2
+    within_j2 = noise_w2 * float(np.sum(of.calls_s * (of.length_s - of.calls_s)))
+    value_j = float(lacks_s @ more_w)
+    chance_j = student_975(groups - 1) * math.sqrt(float(lacks_s @ spread @ lacks_s) + within_j2)
+    return Correction(value_j, math.hypot(chance_j, _MODEL * value_j))
+
+
+def _told_apart(phases_s: Floats) -> Int64s:
+    """Calls, and the phases between them whose power is told apart from that of the longest of these."""
+    base = 1 + np.argmax(phases_s[1:])
+    enough_s = _RARE * phases_s[_CALL]
+    return np.array([phase for phase in range(_PHASES) if phase != base and phases_s[phase] > enough_s], np.int64)
