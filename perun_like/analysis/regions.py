@@ -16,11 +16,12 @@ import numpy as np
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.intervals import clipped, union
-from perun_like.analysis.short_calls import Correction, correction
+from perun_like.analysis.short_calls import Correction, ShortCalls
 from perun_like.analysis.totals import NO_TIME, per_second, total
 from perun_like.analysis.windows import Windows
 from perun_like.model.node import Metric, Provenance, Region, Scope
 from perun_like.model.recording import Int64s, RegionCalls
+from perun_like.sensing.contract import MEASURED
 
 _WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
 
@@ -99,6 +100,7 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
     sensors = [sensor for sensor in energy_sensors(host) if sensor.id in host.split.added]
     found = energies(host, sensors, windows)
     duration_s, intervals = windows.duration_s, np.bincount(windows.owner_of_each, minlength=len(keys))
+    short_calls = ShortCalls(host.counters[s.id] for s in sensors if s.id in host.counters and s.provenance == MEASURED)
     made: list[Region] = []
     for index, (key, (count, lost)) in enumerate(keys.items()):
         if lost and not intervals[index]:
@@ -106,21 +108,20 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
             continue
         runtime_s = float(duration_s[index])
         parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
-        energy = _energy(host, windows, index, parts) if runtime_s > 0 else _nothing(host)
+        energy = _energy(host, windows, index, parts, short_calls) if runtime_s > 0 else _nothing(host)
         energy, runtime = (_with_lost(metric, lost) for metric in (energy, _runtime(runtime_s)))
         metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
         made.append(Region(key[0], key[1], count + lost, metrics))
     return made
 
 
-def _energy(host: Host, windows: Windows, index: int, parts: Mapping[str, Metric]) -> Metric:
+def _energy(host: Host, windows: Windows, index: int, parts: Mapping[str, Metric], short_calls: ShortCalls) -> Metric:
     """Energy of a region: as it was counted, or what statistics over its many calls make of that."""
     energy, calls = total_energy(host, parts), windows.of(index)
-    counted = {id_: part for id_, part in parts.items() if id_ in host.counters and _is_measured(part)}
-    whole = total(counted, "J", NO_TIME)
-    if energy.upper is not None and _is_wide(whole):
-        by = correction([host.counters[id_] for id_ in counted], calls)
-        energy = energy if by is None else _corrected(energy, whole, by)
+    counted = total({id_: part for id_, part in parts.items() if id_ in host.counters and _is_measured(part)}, "J", "")
+    if energy.upper is not None and _is_wide(counted):
+        by = short_calls.correction(calls)
+        energy = energy if by is None else _corrected(energy, counted, by)
     return labelled(energy, len(calls.a_ns))
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -63,35 +64,74 @@ class Correction(NamedTuple):
         return self.value_j - self.half_j, self.value_j + self.half_j
 
 
-def correction(counters: Iterable[Counter], calls: Windows) -> Correction | None:
-    """What interpolation lacks of the energy of calls; None if that can't be told.
+class ShortCalls:
+    """What the reads of a host's counters say of calls shorter than the time between them.
 
     Args:
-        counters: Of energy.
-        calls: Disjoint and ascending, on the counters' clock, of one owner.
+        counters: Of energy, those that are to be added. They are asked for when a first region needs them.
     """
-    together: dict[tuple[int, int, int], list[Counter]] = {}
-    for counter in counters:
-        key = id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns
-        together.setdefault(key, []).append(counter)
-    found = [_corrected(those, calls) for those in together.values()]
-    known = [each for each in found if each is not None]
-    if not known or len(known) < len(found):
-        return None
-    return Correction(sum(each.value_j for each in known), sum(each.half_j for each in known))
+
+    def __init__(self, counters: Iterable[Counter]) -> None:
+        self._counters = counters
+
+    @cached_property
+    def _reads(self) -> list[_Reads]:
+        """Counters that are read together, added."""
+        together: dict[tuple[int, int, int], _Reads] = {}
+        for counter in self._counters:
+            if counter.reads > 1:
+                key = id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns
+                together[key] = _Reads.of(counter, together.get(key))
+        return list(together.values())
+
+    def correction(self, calls: Windows) -> Correction | None:
+        """What interpolation lacks of the energy of calls; None if that can't be told.
+
+        Args:
+            calls: Disjoint and ascending, on the counters' clock, of one owner.
+        """
+        found = [_corrected(reads, calls) for reads in self._reads]
+        known = [each for each in found if each is not None]
+        if not known or len(known) < len(found):
+            return None
+        return Correction(sum(each.value_j for each in known), sum(each.half_j for each in known))
 
 
-def _corrected(counters: list[Counter], calls: Windows) -> Correction | None:
+class _Reads(NamedTuple):
+    """Reads of some counters together.
+
+    Attributes:
+        t0_ns: When each began, shape (reads,).
+        shown_ns: When what it shows was probably counted, in the same way; the first counter's stands for all.
+        energy_j: What was counted up to then, of all.
+        gaps: Steps up to then of which it isn't known what was counted.
+        tick_ns: The counters'.
+    """
+
+    t0_ns: Int64s
+    shown_ns: Int64s
+    energy_j: Floats
+    gaps: Int64s
+    tick_ns: int
+
+    @classmethod
+    def of(cls, counter: Counter, others: _Reads | None) -> _Reads:
+        """Those of a counter, added to those of others."""
+        energy_j = np.asarray(counter.units * counter.sensor.scale, np.float64)
+        if others is None:
+            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns)
+        return others._replace(energy_j=others.energy_j + energy_j, gaps=others.gaps + counter.gaps)
+
+
+def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
     """The correction of counters that are read together."""
-    if counters[0].reads < 2:
-        return None
-    shown_ns = Ages.of(counters[0]).shown_ns
+    shown_ns, count = reads.shown_ns, len(reads.shown_ns)
     begin, end = np.searchsorted(shown_ns, [calls.a_ns[0], calls.b_ns[-1]])
-    rows, group = _chosen(max(int(begin) - 1, 0), min(int(end) + 1, counters[0].reads))
+    rows, group = _chosen(max(int(begin) - 1, 0), min(int(end) + 1, count))
     if group[-1] < _FEWEST_GROUPS - 1:
         return None
-    gap_ns = int(shown_ns[-1] - shown_ns[0]) // (counters[0].reads - 1)
-    intervals = _intervals(counters, calls, rows, group, shown_ns[rows], min(counters[0].sensor.tick_ns, gap_ns))
+    gap_ns = int(shown_ns[-1] - shown_ns[0]) // (count - 1)
+    intervals = _intervals(reads, calls, rows, group, min(reads.tick_ns, gap_ns))
     found = _fitted(intervals)
     if found is None:
         return None
@@ -123,14 +163,11 @@ class _Intervals(NamedTuple):
     phases_s: Floats
 
 
-def _intervals(
-    counters: list[Counter], calls: Windows, rows: Int64s, group: Int64s, edges_ns: Int64s, blur_ns: int
-) -> _Intervals:
+def _intervals(reads: _Reads, calls: Windows, rows: Int64s, group: Int64s, blur_ns: int) -> _Intervals:
+    edges_ns = reads.shown_ns[rows]
     course = _Course.of(*_near(calls, edges_ns, group, blur_ns), int(edges_ns[0]) - blur_ns)
     t_ns = (edges_ns - course.start_ns).astype(np.float64)
-    energy_j = np.sum([np.diff(each.units[rows]) * each.sensor.scale for each in counters], axis=0)
-    for each in counters:
-        energy_j[np.diff(each.gaps[rows]) > 0] = np.nan
+    energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
     calls_ns = np.interp(t_ns, course.edges_ns, course.until_ns[:, _CALL])
     within = group[1:] == group[:-1]
     lengths = (np.diff(t_ns), np.diff(calls_ns), np.diff(course.mean(t_ns, blur_ns), axis=0))

@@ -12,7 +12,7 @@ import pytest
 from recordings import MS, S
 
 from perun_like.analysis.counters import Counter, counters
-from perun_like.analysis.short_calls import Correction, correction
+from perun_like.analysis.short_calls import Correction, ShortCalls
 from perun_like.analysis.windows import Windows, increases
 from perun_like.testing import Constant, Machine, Power, Ramp, RandomWalk, SquareWave, Sum, Zone
 from perun_like.testing.recorder import record
@@ -42,7 +42,7 @@ class Case(NamedTuple):
         return sum(float(found.value[0]) for found in increases(self.counters, self.windows))
 
     def found(self) -> Correction | None:
-        return correction(self.counters, self.windows)
+        return ShortCalls(self.counters).correction(self.windows)
 
 
 def calls_of(seed: int, gap: Callable[[random.Random], float], seconds: float = SECONDS) -> Calls:
@@ -142,7 +142,7 @@ def test_missing_steps_are_left_out() -> None:
     units[reset:] -= step
     gaps[reset:] += 1
     broken = counter.__class__(**{**vars(counter), "units": units, "gaps": gaps})
-    found, whole = correction([broken], made.windows), made.found()
+    found, whole = ShortCalls([broken]).correction(made.windows), made.found()
     assert found is not None
     assert whole is not None
     assert found.value_j == pytest.approx(whole.value_j, rel=0.03)
