@@ -9,8 +9,8 @@ from perun_like.report import format as form
 from perun_like.report.page import BOLD, DIM, YELLOW, Cell, Page
 from perun_like.report.tables import (
     STATISTICAL,
+    as_sure,
     bar,
-    bounds_of,
     figure_cell,
     fitting,
     folded,
@@ -51,7 +51,7 @@ def _of(balance: Balance, name: str) -> float:
 def _row(page: Page, balance: Balance, name: str, word: str, *, some: bool) -> list[Cell]:
     energy, slowest = balance.metrics["energy_j_mean"], balance.at.get("runtime_s_max")
     short, mark = too_short(energy), mark_of(energy)
-    bounds = " ".join(filter(None, (bounds_of(energy), "" if word else energy.provenance.value, mark)))
+    bounds = " ".join(filter(None, (form.show(as_sure(energy)).bounds, "" if word else energy.provenance.value, mark)))
     alone = balance.ranks < 2  # nobody to be compared with
     return [
         Cell(name),
@@ -61,7 +61,7 @@ def _row(page: Page, balance: Balance, name: str, word: str, *, some: bool) -> l
         Cell("") if alone else figure_cell(balance.metrics["runtime_s_max"]),
         Cell("" if slowest is None else str(slowest), (DIM,), right=True),
         Cell("") if alone else _imbalance(page, balance.metrics["imbalance_percent"]),
-        figure_cell(energy, *(() if short else (BOLD,))),
+        figure_cell(as_sure(energy), *(() if short else (BOLD,))),
         Cell(bounds, (YELLOW,) if short else (DIM,)),
     ]
 

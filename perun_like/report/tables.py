@@ -87,22 +87,22 @@ def _alike(names: Sequence[Sequence[str]]) -> int:
 def _region(region: Region, name: str, *, ranks: bool, word: str) -> list[Cell]:
     energy = region.metrics.get("energy_j", _NOTHING)
     short, mark = too_short(energy), mark_of(energy)
-    bounds = " ".join(filter(None, (bounds_of(energy), "" if word else energy.provenance.value, mark)))
+    bounds = " ".join(filter(None, (form.show(as_sure(energy)).bounds, "" if word else energy.provenance.value, mark)))
     return [
         Cell(name),
         *([Cell(str(region.rank), right=True)] if ranks else []),
         Cell(f"{region.calls:,}", right=True),
         figure_cell(region.metrics.get("runtime_s")),
-        figure_cell(energy, *(() if short else (BOLD,))),
+        figure_cell(as_sure(energy), *(() if short else (BOLD,))),
         Cell(bounds, (YELLOW,) if short else (DIM,)),
     ]
 
 
-def bounds_of(energy: Metric) -> str:
-    """How sure an energy is: by its bounds, or the interval that statistics over many calls say within them."""
-    if is_statistical(energy) and energy.ci95 is not None:
-        energy = replace(energy, lower=energy.ci95[0], upper=energy.ci95[1])
-    return form.show(energy).bounds
+def as_sure(energy: Metric) -> Metric:
+    """An energy as it is shown: where statistics over many calls say what it is, with their interval for its bounds."""
+    if not is_statistical(energy) or energy.ci95 is None:
+        return energy
+    return replace(energy, lower=energy.ci95[0], upper=energy.ci95[1])
 
 
 def mark_of(energy: Metric) -> str:
