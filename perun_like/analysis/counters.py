@@ -9,7 +9,7 @@ ceiling allows, or if the counter went back although it doesn't wrap: it was res
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ _LONG = 1 << 18  # reads
 _BLOCK = 1 << 16  # steps: what fits into a processor's cache
 
 
-@dataclass(frozen=True)
-class Counter:
+class Counter(NamedTuple):
     """One counter, unwrapped. All arrays are int64 and have one element a successful read.
 
     Attributes:

@@ -72,7 +72,7 @@ def run_metadata(recording: Recording, of: Round, assumptions: Assumptions) -> d
         "started": started.isoformat(timespec="milliseconds"),
         "started_unix_ns": started_unix_ns,
         "window_ns": [a_ns, b_ns],
-        "processes": [asdict(process) for process in of.processes],
+        "processes": [process._asdict() for process in of.processes],
         "assumptions": {**asdict(assumptions), "intensity": intensity(assumptions)._asdict()},
     }
 

@@ -6,7 +6,6 @@ of two neighbouring reads for the time between them: a heuristic, and labelled a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +20,7 @@ METHOD = "bounds by neighbouring reads, not hard"
 LONGEST_STEP = 3  # periods: reads further apart say nothing of the time between them
 
 
-@dataclass(frozen=True)
-class Gauge:
+class Gauge(NamedTuple):
     """Successful reads of a gauge.
 
     Attributes:
@@ -55,7 +53,7 @@ class Gauge:
         first = int(np.searchsorted(self.at_ns, a_ns, "right")) - 1
         last = int(np.searchsorted(self.at_ns, b_ns, "left"))
         rows = slice(max(first, 0), last + 1)
-        return replace(self, t0_ns=self.t0_ns[rows], at_ns=self.at_ns[rows], values=self.values[rows])
+        return self._replace(t0_ns=self.t0_ns[rows], at_ns=self.at_ns[rows], values=self.values[rows])
 
 
 class Summary(NamedTuple):

@@ -188,8 +188,7 @@ def _joined(parts: list[HostRecording]) -> HostRecording:
     """Several samplers' recordings of one machine as one, without what was read twice."""
     if len(parts) == 1:
         return parts[0]
-    return replace(
-        parts[0],
+    return parts[0]._replace(
         streams=_without_repeats(stream for part in parts for stream in part.streams),
         missing=tuple(dict.fromkeys(m for part in parts for m in part.missing)),
         regions=tuple(calls for part in parts for calls in part.regions),
@@ -216,7 +215,7 @@ def _without_repeats(every: Iterable[Stream]) -> tuple[Stream, ...]:
         sensors = [_renamed(stream.sensors[row], ids) for row in rows]
         seen.update(_what(stream.sensors[row]) for row in rows)
         ids.update(sensor.id for sensor in sensors)
-        kept.append(replace(stream, sensors=tuple(sensors), raw=stream.raw[rows], valid=stream.valid[rows]))
+        kept.append(stream._replace(sensors=tuple(sensors), raw=stream.raw[rows], valid=stream.valid[rows]))
     return tuple(kept)
 
 

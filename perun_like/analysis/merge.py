@@ -69,7 +69,7 @@ def _with_names(trees: Iterable[DataNode]) -> Iterator[DataNode]:
         unique = name if name not in taken else f"{name} #{number}"
         taken.append(name)
         node = replace(node, id=unique, metadata={**node.metadata, **_clocks(node.metadata)})
-        yield replace(run, nodes=[node], ranks=[replace(rank, host=unique) for rank in run.ranks])
+        yield replace(run, nodes=[node], ranks=[rank._replace(host=unique) for rank in run.ranks])
 
 
 def _clocks(metadata: dict[str, Any]) -> dict[str, Any]:

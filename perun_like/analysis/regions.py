@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +71,7 @@ def _closed(process: RegionCalls, end_ns: int) -> RegionCalls:
     is_open = process.stop_ns >= end_ns
     if not is_open.any():
         return process
-    return replace(process, stop_ns=np.where(is_open, process.start_ns, process.stop_ns))
+    return process._replace(stop_ns=np.where(is_open, process.start_ns, process.stop_ns))
 
 
 def _from(least: Region | None, most: Region) -> Region:
@@ -80,8 +79,7 @@ def _from(least: Region | None, most: Region) -> Region:
     if least is None or least.metrics["runtime_s"].value == most.metrics["runtime_s"].value:
         return most
     metrics = {
-        name: replace(
-            metric,
+        name: metric._replace(
             lower=min(least.metrics[name].lower or 0.0, metric.lower or 0.0),
             method="; ".join(filter(None, (metric.method, _OPEN))),
         )
@@ -89,7 +87,7 @@ def _from(least: Region | None, most: Region) -> Region:
         else metric
         for name, metric in most.metrics.items()
     }
-    return replace(most, metrics=metrics)
+    return most._replace(metrics=metrics)
 
 
 def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
@@ -132,8 +130,7 @@ def _corrected(energy: Metric, counted: Metric, by: Correction) -> Metric:
     if high - low > _WIDE * told:
         return energy
     least, most = float(energy.lower or 0.0), float(energy.upper or 0.0)
-    return replace(
-        energy,
+    return energy._replace(
         value=float(energy.value or 0.0) + (told - value),
         ci95=(max(least + (low - lower), least), min(most - (upper - high), most)),
         provenance=Provenance.ESTIMATED,
@@ -227,7 +224,7 @@ def labelled(energy: Metric, intervals: int) -> Metric:
     if intervals > 1:
         text = f"sum of estimates over {intervals} intervals, {text}"
     texts = [*(energy.method or "").split("; "), text]
-    return replace(energy, method="; ".join(dict.fromkeys(filter(None, texts))))
+    return energy._replace(method="; ".join(dict.fromkeys(filter(None, texts))))
 
 
 def _is_wide(energy: Metric) -> bool:

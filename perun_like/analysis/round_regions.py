@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -55,10 +54,10 @@ def _by_rank(host: Host, ranks: Sequence[Call]) -> Iterator[RegionCalls]:
 
 def _cut(calls: RegionCalls, window_ns: tuple[int, int], end_ns: int) -> RegionCalls:
     """Calls cut to a window, but for those still open at the run's end: how long they lasted isn't known."""
-    touching = replace(_touching(calls, window_ns), lost_calls=calls.lost_calls)
+    touching = _touching(calls, window_ns)._replace(lost_calls=calls.lost_calls)
     start_ns, stop_ns = touching.start_ns, touching.stop_ns
     stop_ns = np.where(stop_ns >= end_ns, stop_ns, np.minimum(stop_ns, window_ns[1]))
-    return replace(touching, start_ns=np.maximum(start_ns, window_ns[0]), stop_ns=stop_ns)
+    return touching._replace(start_ns=np.maximum(start_ns, window_ns[0]), stop_ns=stop_ns)
 
 
 def _started(host: Host) -> list[RegionCalls]:
@@ -71,17 +70,17 @@ def _ended(calls: RegionCalls, end_ns: int | None) -> RegionCalls:
     """Calls of a process that may have ended before others did: those left open end with it."""
     if end_ns is None or not (calls.stop_ns > end_ns).any():
         return calls
-    return replace(calls, stop_ns=np.minimum(calls.stop_ns, end_ns))
+    return calls._replace(stop_ns=np.minimum(calls.stop_ns, end_ns))
 
 
 def _touching(calls: RegionCalls, window_ns: tuple[int, int]) -> RegionCalls:
     some = np.flatnonzero((calls.start_ns < window_ns[1]) & (calls.stop_ns > window_ns[0]))
     columns = ("region", "thread", "start_ns", "stop_ns", "resumed")
-    return replace(calls, lost_calls={}, **{column: getattr(calls, column)[some] for column in columns})
+    return calls._replace(lost_calls={}, **{column: getattr(calls, column)[some] for column in columns})
 
 
 def _incomplete(region: Region) -> Region:
-    return replace(region, metrics={name: at_least(metric, _UNCOUNTED) for name, metric in region.metrics.items()})
+    return region._replace(metrics={name: at_least(metric, _UNCOUNTED) for name, metric in region.metrics.items()})
 
 
 def lost_calls(hosts: Iterable[Host]) -> dict[Key, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +31,7 @@ class Call(NamedTuple):
     failed: bool
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """One round of a run, or what was of it on one host.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ class Spread(NamedTuple):
 
     def of(self, metric: Metric) -> Metric:
         """A metric with these statistics."""
-        return replace(metric, mean=self.mean, std=self.std, n=self.n, ci95=self.ci95)
+        return metric._replace(mean=self.mean, std=self.std, n=self.n, ci95=self.ci95)
 
 
 def spread(values: Sequence[float]) -> Spread:

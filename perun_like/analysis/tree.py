@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from perun_like.analysis.attribution import basis_of
@@ -161,7 +160,7 @@ def _at_least(metric: Metric, lacks: Mapping[str, str]) -> Metric:
     if metric.value is None:
         return metric
     why = "; ".join(dict.fromkeys(filter(None, (metric.reason, *lacks.values()))))
-    return replace(metric, upper=None, missing=(*metric.missing, *lacks), reason=why)
+    return metric._replace(upper=None, missing=(*metric.missing, *lacks), reason=why)
 
 
 def _over_hosts(name: str, unit: str, nodes: Sequence[DataNode]) -> Metric:
@@ -175,7 +174,7 @@ def _over_hosts(name: str, unit: str, nodes: Sequence[DataNode]) -> Metric:
     if name in ("memory_peak_b", "gpu_memory_peak_b") and whole.value is not None:
         # The hosts needn't have reached their peaks at the same time.
         lower = max(part.lower or 0 for part in parts.values())
-        return replace(whole, lower=lower, method="sum of the hosts' peaks")
+        return whole._replace(lower=lower, method="sum of the hosts' peaks")
     return whole
 
 
@@ -195,7 +194,7 @@ def _mean(parts: Mapping[str, Metric], unit: str, weights: Sequence[float]) -> M
 def over_one_round(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Metrics over the rounds of a run that had only one."""
     return {
-        name: metric if metric.value is None else replace(metric, mean=float(metric.value), n=1)
+        name: metric if metric.value is None else metric._replace(mean=float(metric.value), n=1)
         for name, metric in metrics.items()
     }
 
@@ -222,4 +221,4 @@ def _over_rounds(
 def _own(hosts: Sequence[Host], name: str) -> Metric:
     key = {"overhead_cpu_s": "cpu_s"}.get(name, name)
     parts = {host.name: own_cost(host, key, _UNITS[name]) for host in hosts}
-    return replace(total(parts, _UNITS[name], _NO_HOST), method="of all rounds together")
+    return total(parts, _UNITS[name], _NO_HOST)._replace(method="of all rounds together")

@@ -16,7 +16,6 @@ estimate interpolates between reads, each taken as old as it is on average, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +28,7 @@ from perun_like.model.recording import Int64s
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(NamedTuple):
     """Windows of time, each belonging to an owner. What is asked for is the sum over each owner's windows.
 
     Attributes:

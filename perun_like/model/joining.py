@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from perun_like.model.recording import Process, Recording
@@ -25,8 +24,7 @@ def joined(hosts: Sequence[Recording]) -> Recording:
     known = [host for host in hosts if host.processes] or [first]
     start_unix_ns = min(host.started_unix_ns for host in known)
     stop_unix_ns = max(host.started_unix_ns + host.window_ns[1] - host.window_ns[0] for host in known)
-    return replace(
-        first,
+    return first._replace(
         started_unix_ns=start_unix_ns,
         window_ns=(start_unix_ns + ahead_ns, stop_unix_ns + ahead_ns),
         hosts=tuple(part for host in hosts for part in host.hosts),
@@ -39,7 +37,7 @@ def during(host: Recording, whole: Recording) -> Recording:
     """A host of which no process is known, for as long as the whole run went on."""
     ahead_ns, length_ns = _ahead_ns(host), whole.window_ns[1] - whole.window_ns[0]
     start_ns = whole.started_unix_ns + ahead_ns
-    return replace(host, started_unix_ns=whole.started_unix_ns, window_ns=(start_ns, start_ns + length_ns))
+    return host._replace(started_unix_ns=whole.started_unix_ns, window_ns=(start_ns, start_ns + length_ns))
 
 
 def _ahead_ns(host: Recording) -> int:
@@ -49,7 +47,7 @@ def _ahead_ns(host: Recording) -> int:
 
 def _later(host: Recording, shift_ns: int) -> list[Process]:
     return [
-        replace(process, start_ns=process.start_ns + shift_ns, stop_ns=process.stop_ns + shift_ns)
+        process._replace(start_ns=process.start_ns + shift_ns, stop_ns=process.stop_ns + shift_ns)
         for process in host.processes
     ]
 

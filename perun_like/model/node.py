@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class NodeType(str, Enum):
@@ -44,8 +44,7 @@ class Scope(str, Enum):
     SAMPLER = "sampler"  # our own cost
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A figure and how sure it is.
 
     Attributes:
@@ -82,8 +81,7 @@ class Metric:
         return cls(None, unit, provenance=Provenance.MISSING, scope=scope, reason=reason)
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A named part of the program: how often it ran on a rank, and what the host's devices used meanwhile."""
 
     name: str
@@ -92,8 +90,7 @@ class Region:
     metrics: dict[str, Metric]
 
 
-@dataclass(frozen=True)
-class Balance:
+class Balance(NamedTuple):
     """How a region is spread over the ranks of a job in which it was active.
 
     Attributes:
@@ -112,8 +109,7 @@ class Balance:
     at: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Rank:
+class Rank(NamedTuple):
     """One rank of a job.
 
     Attributes:
@@ -127,7 +123,7 @@ class Rank:
     rank: int
     host: str
     metrics: dict[str, Metric]
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = {}
 
 
 @dataclass

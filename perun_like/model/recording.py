@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(NamedTuple):
     """The sweeps of one backend on one host.
 
     Attributes:
@@ -40,8 +39,7 @@ class Stream:
     apart_ns: int = 0
 
 
-@dataclass(frozen=True)
-class RegionCalls:
+class RegionCalls(NamedTuple):
     """Calls of regions in one process: parallel arrays, one element a call, in order of entry.
 
     Attributes:
@@ -63,11 +61,10 @@ class RegionCalls:
     start_ns: Int64s
     stop_ns: Int64s
     resumed: Bools
-    lost_calls: dict[str, int] = field(default_factory=dict[str, int])
+    lost_calls: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True)
-class Rounds:
+class Rounds(NamedTuple):
     """Calls of a function that was measured in place, or passes through a block, in one process.
 
     A round is one interval of time, but for a generator's, which has one for each of its steps.
@@ -99,8 +96,7 @@ class Rounds:
     lost: int = 0
 
 
-@dataclass(frozen=True)
-class HostRecording:
+class HostRecording(NamedTuple):
     """One host's part of a run.
 
     Attributes:
@@ -121,8 +117,7 @@ class HostRecording:
     rounds: tuple[Rounds, ...] = ()
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """The application as the operating system saw it when it was reaped (wait4).
 
     Attributes:
@@ -154,8 +149,7 @@ class Process:
     gpus: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(NamedTuple):
     """One run, all hosts.
 
     Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from perun_like.model.recording import HostRecording, Recording, RegionCalls, Rounds, Stream
@@ -30,8 +28,7 @@ def named(recording: Recording, name: str) -> Recording:
     window_ns = int(min(each.start_ns[0] for each in mine)), int(max(each.stop_ns.max() for each in mine))
     function = recording.metadata.get("functions", {}).get(name)
     facts = {key: value for key, value in recording.metadata.items() if key != "functions"}
-    return replace(
-        recording,
+    return recording._replace(
         name=name,
         window_ns=window_ns,
         started_unix_ns=recording.started_unix_ns + window_ns[0] - recording.window_ns[0],
@@ -43,8 +40,7 @@ def named(recording: Recording, name: str) -> Recording:
 def _host(host: HostRecording, name: str, window_ns: tuple[int, int]) -> HostRecording:
     others = [_as_calls(each) for each in host.rounds if each.name != name]
     calls = [_calls(each, window_ns) for each in (*host.regions, *others)]
-    return replace(
-        host,
+    return host._replace(
         streams=tuple(_stream(stream, window_ns) for stream in host.streams),
         regions=tuple(each for each in calls if len(each.region) or each.lost_calls),
         rounds=tuple(each for each in host.rounds if each.name == name),
@@ -57,7 +53,7 @@ def _stream(stream: Stream, window_ns: tuple[int, int]) -> Stream:
     last = int(np.searchsorted(stream.t0_ns, window_ns[1] + old_ns)) + _MARGIN_SWEEPS
     rows = slice(max(first, 0), last)
     raw = np.ascontiguousarray(stream.raw[:, rows])
-    return replace(stream, t0_ns=stream.t0_ns[rows], t1_ns=stream.t1_ns[rows], raw=raw, valid=stream.valid[:, rows])
+    return stream._replace(t0_ns=stream.t0_ns[rows], t1_ns=stream.t1_ns[rows], raw=raw, valid=stream.valid[:, rows])
 
 
 def _calls(calls: RegionCalls, window_ns: tuple[int, int]) -> RegionCalls:
@@ -65,7 +61,7 @@ def _calls(calls: RegionCalls, window_ns: tuple[int, int]) -> RegionCalls:
     some = (calls.start_ns < window_ns[1]) & (calls.stop_ns > window_ns[0])
     used, region = np.unique(calls.region[some], return_inverse=True)
     columns = {column: getattr(calls, column)[some] for column in ("thread", "start_ns", "stop_ns", "resumed")}
-    return replace(calls, names=tuple(calls.names[i] for i in used), region=region.astype(np.int64), **columns)
+    return calls._replace(names=tuple(calls.names[i] for i in used), region=region.astype(np.int64), **columns)
 
 
 def _as_calls(rounds: Rounds) -> RegionCalls:
@@ -86,8 +82,7 @@ def _as_calls(rounds: Rounds) -> RegionCalls:
 def one_round(rounds: Rounds, which: int) -> Rounds:
     """A single one of them."""
     some, at = rounds.round == which, slice(which, which + 1)
-    return replace(
-        rounds,
+    return rounds._replace(
         round=np.zeros(int(some.sum()), np.int64),
         start_ns=rounds.start_ns[some],
         stop_ns=rounds.stop_ns[some],

@@ -11,7 +11,6 @@ import fcntl
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 from perun_like.analysis.merge import needed
 from perun_like.errors import FileError, PerunError, StillWrittenError
@@ -211,6 +210,6 @@ def _make(place: RunPlace, host: str, paths: Sequence[str], recording: Recording
     file = HostFile(f"{stem}.h5", stamp, {"hostname": hostname, "boot_id": recording.hosts[0].host.get("boot_id")})
     parts = tuple(sorted(os.path.basename(path) for path in paths))
     path = os.path.join(place.parts, stem + summary.SUFFIX)
-    made = Summary(host, parts, file, replace(recording, hosts=()), path)
+    made = Summary(host, parts, file, recording._replace(hosts=()), path)
     write_summary(made, needed(tree))
     return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,8 @@ def recording_of(
         recording = _without_samples(run, watched, problem or "the sampling process left nothing")
         recording = with_what_is_aside(recording, place.parts)
     if problem is not None:
-        recording = replace(recording, hosts=tuple(replace(host, cut=problem) for host in recording.hosts))
-    return replace(recording, processes=watched, window_ns=(watched[0].start_ns, watched[-1].stop_ns))
+        recording = recording._replace(hosts=tuple(host._replace(cut=problem) for host in recording.hosts))
+    return recording._replace(processes=watched, window_ns=(watched[0].start_ns, watched[-1].stop_ns))
 
 
 def recording_of_all(place: RunPlace) -> Recording:
@@ -78,7 +77,7 @@ def result_of_call(place: RunPlace, name: str, start_ns: int, stop_ns: int) -> D
     known = [one_round(each, number) for each in host.rounds for number in each.round[each.start_ns == start_ns]]
     call = known[0] if known else _nested(name, start_ns, stop_ns)
     others = tuple(each for each in host.rounds if each.name != name)
-    alone = replace(recording, hosts=(replace(host, rounds=(*others, call)),))
+    alone = recording._replace(hosts=(host._replace(rounds=(*others, call)),))
     return result_of(named(alone, name)).find(NodeType.RUN)[0]
 
 

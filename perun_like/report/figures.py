@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.report import format as form
@@ -77,16 +76,16 @@ def answer(page: Page, run: DataNode) -> list[str]:
 def explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
     """A metric of the answer as it is shown, and the notes beside it."""
     if name in ("energy_j", "power_w"):
-        metric = replace(metric, method=None)  # the table of devices tells it
+        metric = metric._replace(method=None)  # the table of devices tells it
     if name == "energy_j":
         return metric, [] if metric.missing else [form.watt_hours(metric.value or 0), _devices_of(run)]
     if name == "energy_share_j":
         first, *others = (metric.method or "").split("; ")  # the others are about bounds
         if metric.missing:
-            return replace(metric, method=first), []
-        return replace(metric, method=None), ["its share", first, *others]
+            return metric._replace(method=first), []
+        return metric._replace(method=None), ["its share", first, *others]
     if name == "energy_rest_j":
-        return replace(metric, method=None), [] if metric.missing else ["idle and others"]
+        return metric._replace(method=None), [] if metric.missing else ["idle and others"]
     if name == "cost" and 0 < (metric.value or 0) < _TINY and page.width >= _ROOMY:
         return _times(metric, 1e6), ["per million runs"]
     return metric, []
@@ -104,7 +103,7 @@ def _times(metric: Metric, factor: float) -> Metric:
         for figure in (metric.value, metric.lower, metric.upper, metric.mean, metric.std)
     )
     ci95 = metric.ci95 and (factor * metric.ci95[0], factor * metric.ci95[1])
-    return replace(metric, value=value, lower=lower, upper=upper, mean=mean, std=std, ci95=ci95)
+    return metric._replace(value=value, lower=lower, upper=upper, mean=mean, std=std, ci95=ci95)
 
 
 def _line(label: str, metric: Metric, notes: Sequence[str]) -> Line:

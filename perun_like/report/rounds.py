@@ -7,7 +7,6 @@ with more rounds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 from perun_like.report import format as form
@@ -40,7 +39,7 @@ def mean_run(whole: DataNode) -> DataNode:
 def _of_a_round(metric: Metric) -> Metric:
     """A metric whose method is that of its rounds: that it is a mean is said once for all."""
     first, _, others = (metric.method or "").partition("; ")
-    return replace(metric, method=others or None) if first.startswith("mean of ") else metric
+    return metric._replace(method=others or None) if first.startswith("mean of ") else metric
 
 
 def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
@@ -55,7 +54,7 @@ def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
             continue
         shown, texts = explained(page, mean, name, metric)
         rows.append(_row(label, shown))
-        texts = notes_on(replace(metric, missing=shown.missing) if name == "energy_j" else shown, texts)
+        texts = notes_on(metric._replace(missing=shown.missing) if name == "energy_j" else shown, texts)
         texts += [metric.reason] if metric.reason else []
         notes |= dict.fromkeys([f"{label.strip()}: {'; '.join(dict.fromkeys(texts))}"] if texts else [])
     lines = page.table(_fitting(page, rows), flexible=2) if len(rows) > 1 else []

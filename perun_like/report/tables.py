@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from perun_like.model.node import DataNode, Metric, Provenance, Region
 from perun_like.report import format as form
@@ -102,7 +101,7 @@ def as_sure(energy: Metric) -> Metric:
     """An energy as it is shown: where statistics over many calls say what it is, with their interval for its bounds."""
     if not is_statistical(energy) or energy.ci95 is None:
         return energy
-    return replace(energy, lower=energy.ci95[0], upper=energy.ci95[1])
+    return energy._replace(lower=energy.ci95[0], upper=energy.ci95[1])
 
 
 def mark_of(energy: Metric) -> str:

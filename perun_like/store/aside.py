@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from perun_like.errors import FileError
@@ -86,7 +85,7 @@ def with_what_is_aside(whole: Recording, parts_directory: str) -> Recording:
     with suppress(OSError):  # most often there are none
         names = sorted(name for name in os.listdir(directory) if name.endswith(".part"))
     told = [_told(os.path.join(directory, name), whole.run_id)._asdict() for name in names]
-    return replace(whole, metadata={**whole.metadata, "missing": told}) if told else whole
+    return whole._replace(metadata={**whole.metadata, "missing": told}) if told else whole
 
 
 def _told(path: str, run_id: str) -> Missing:

@@ -11,7 +11,6 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from perun_like.errors import FileError
@@ -41,7 +40,7 @@ def assemble(parts_directory: str, *, live: bool = False) -> Recording:
     made = sorted(((_recording(parts, cut), parts) for parts in hosts), key=lambda of: order_of(of[0], of[1][0].path))
     whole = joined([recording for recording, _ in made])
     if len(made) > 1 and any(host.rounds for host in whole.hosts):
-        whole = replace(whole, hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
+        whole = whole._replace(hosts=tuple(_until_the_end(whole, [parts for _, parts in made], cut)))
     return with_what_is_aside(with_id(whole, parts_directory), parts_directory)
 
 
@@ -67,7 +66,7 @@ def _parts(paths: Sequence[str]) -> list[Part]:
 def _recording(parts: Sequence[Part], cut: str | None) -> Recording:
     first, run = parts[0], parts[0].run
     gpus = {rank: seen for part in parts for rank, seen in part.gpus().items()}
-    processes = tuple(replace(each, gpus=gpus.get(each.rank)) for part in parts for each in part.processes())
+    processes = tuple(each._replace(gpus=gpus.get(each.rank)) for part in parts for each in part.processes())
     window_ns = _window(processes, first)
     return Recording(
         name=run["name"],
@@ -99,7 +98,7 @@ def with_id(whole: Recording, parts_directory: str) -> Recording:
         return whole
     started = time.strftime("%Y-%m-%dT%H%M%S", time.localtime(whole.started_unix_ns / 1e9))
     job = zlib.crc32(os.path.basename(os.path.normpath(parts_directory)).encode())
-    return replace(whole, run_id=f"{started}-{job & 0xFFFF:04x}")
+    return whole._replace(run_id=f"{started}-{job & 0xFFFF:04x}")
 
 
 def part_files(parts_directory: str, beginning: str = "") -> list[str]:

@@ -9,8 +9,7 @@ so that nothing can be lost to an overflow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ _BLOCK = 1 << 16  # values: what is worked out on the way then stays in a proces
 _LARGEST = 1 << 62  # sums of magnitudes below it can't leave int64
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """What is stored of a column.
 
     Attributes:
@@ -35,7 +33,7 @@ class Column:
     """
 
     stored: NDArray[Any]
-    attributes: dict[str, int] = field(default_factory=dict[str, int])
+    attributes: Mapping[str, int] = {}
 
 
 def plain(values: Int64s) -> Column:

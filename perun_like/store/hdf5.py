@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -32,8 +31,7 @@ _TEXT = h5py.string_dtype()
 _NUMBERS = count()
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A dataset ready to be written.
 
     Attributes:

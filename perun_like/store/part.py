@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from perun_like.errors import FileError
@@ -127,7 +126,7 @@ class Part:
         """The last that was heard of each process. One whose end wasn't was there until the last sweep at least."""
         host, last_ns = str(self._header["host"].get("boot_id") or ""), self._last_ns()
         return [
-            replace(process, host=host, stop_ns=process.stop_ns if ended else max(last_ns, process.start_ns))
+            process._replace(host=host, stop_ns=process.stop_ns if ended else max(last_ns, process.start_ns))
             for process, ended in self._heard().values()
         ]
 
@@ -232,7 +231,7 @@ class Part:
         if rows.odd or rows.numbers != set(range(1, len(rows.numbers) + 1)):
             self._lack(stream.backend, f"some samples of {stream.backend}", self._damaged(_how_many(rows.numbers)))
         apart_ns = min(self._apart_ns, furthest_ns(stream.sensors))
-        return [replace(stream, rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
+        return [stream._replace(rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
 
     def _last_ns(self) -> int:
         return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])

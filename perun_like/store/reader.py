@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -206,7 +205,7 @@ class RunFile:
         """
         with telling_damage(self.path):
             facts = self.facts()
-            return replace(recording_of(facts), hosts=tuple(host for file in self.files() for host in file.hosts()))
+            return recording_of(facts)._replace(hosts=tuple(host for file in self.files() for host in file.hosts()))
 
     def hosts(self) -> list[HostRecording]:
         """The hosts that are recorded in this very file.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perun_like.model.node import DataNode
 from perun_like.model.recording import Recording
@@ -27,8 +26,7 @@ _FEW_BYTES, _MOST_INFLATION = 1 << 24, 300
 _MOST_BYTES = 1 << 30  # of a host with a hundred thousand regions; what says that it is larger is damaged
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What is known of a host without its samples.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ def facts_of(recording: Recording) -> dict[str, Any]:
         "started_unix_ns": recording.started_unix_ns,
         "window_ns": recording.window_ns,
         "metadata": recording.metadata,
-        "processes": [asdict(process) for process in recording.processes],
+        "processes": [process._asdict() for process in recording.processes],
     }
 
 
@@ -90,7 +89,7 @@ def _packed(jobs: list[_Job], rows: int) -> Iterator[tuple[str, Packed, dict[str
         yield path, packed, {**attributes, **restoring}
 
 
-def _made(jobs: list[_Job], rows: int) -> Iterator[tuple[Packed, dict[str, int]]]:
+def _made(jobs: list[_Job], rows: int) -> Iterator[tuple[Packed, Mapping[str, int]]]:
     if rows <= schema.CHUNK_ROWS:
         yield from map(_make, jobs)
         return
@@ -100,7 +99,7 @@ def _made(jobs: list[_Job], rows: int) -> Iterator[tuple[Packed, dict[str, int]]
         yield from pool.map(_make, jobs)
 
 
-def _make(job: _Job) -> tuple[Packed, dict[str, int]]:
+def _make(job: _Job) -> tuple[Packed, Mapping[str, int]]:
     column = job[1]()
     return pack(column), column.attributes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,7 +109,7 @@ def job(directory: Any, parts: Sequence[tuple[int, Recording]], run_id: str = ""
     for order, (number, recording) in enumerate(parts):
         name = f"node{number}-sampler-{order:02d}"
         complete = recording.hosts[0].cut is None
-        write_part(place.part(name), replace(recording, run_id=run_id), complete=complete)
+        write_part(place.part(name), recording._replace(run_id=run_id), complete=complete)
     return place
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def rapl(machine: Machine = SERVER, *, period_ns: int = 100 * MS, **options: Any
     grid = record(machine, before_ns - period_ns, WINDOW[1], period_ns=period_ns, **options)
     last = record(machine, WINDOW[1] + 2 * MS, WINDOW[1] + 2 * MS + 20 * MS, period_ns=20 * MS, **options)
     joined = {name: np.concatenate([getattr(part, name) for part in (grid, last)], axis=-1) for name in _COLUMNS}
-    return replace(grid, **joined)
+    return grid._replace(**joined)
 
 
 def truth_j(paths: Sequence[str] = ADDED, window: tuple[int, int] = WINDOW, machine: Machine = SERVER) -> float:
@@ -131,7 +130,7 @@ def in_place(*hosts: HostRecording, ranks: int = 1) -> Recording:
 def repeated(*intervals: tuple[int, int], made: HostRecording, **facts: Any) -> Recording:
     """A recording of a program that was repeated: each round's start and end in ns after the window's start."""
     each = [
-        replace(process(**facts), pid=100 + k, start_ns=WINDOW[0] + a, stop_ns=WINDOW[0] + b, round=k)
+        process(**facts)._replace(pid=100 + k, start_ns=WINDOW[0] + a, stop_ns=WINDOW[0] + b, round=k)
         for k, (a, b) in enumerate(intervals)
     ]
     return recording(made, processes=each, window_ns=(each[0].start_ns, each[-1].stop_ns))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from report_trees import ESTIMATED, SHARE, common, energy_sensor, joules, run_node, several, tree
@@ -108,13 +107,13 @@ def hosts() -> DataNode:
     lacks: dict[str, Any] = {"missing": ("rapl:package-0", "ranks 6, 7"), "reason": "cut short; nothing was recorded"}
     metrics = totals(1009.0, 760.0, 4.5)
     for name in ("energy_j", "cpu_energy_j", "power_w", "energy_share_j", "energy_rest_j", "co2e_kg"):
-        metrics[name] = replace(metrics[name], upper=None, **lacks)
+        metrics[name] = metrics[name]._replace(upper=None, **lacks)
     run = DataNode("0", NodeType.RUN, metrics, nodes, {"period_ns": 100_000_000, "command": ["python", "climate.py"]})
     fate = {"exit_code": 7, "signal": None, "failed_rank": 3, "failed_ranks": 4}
     gone = {"size": 8, "missing_ranks": [6, 7], "missing_ranks_count": 2}
     regions = [
         balance("step", 600, [3.1, 3.0, 3.2, 2.9, 3.0, 3.1], 90.0),
-        replace(balance("write", 12, [0.4], 90.0), ranks=1),
+        balance("write", 12, [0.4], 90.0)._replace(ranks=1),
     ]
     return job("climate", run, those, regions, **fate, **gone)
 
@@ -157,7 +156,7 @@ def rounds_of_ranks() -> DataNode:
         run.metadata |= {"in_place": True, "failed": False, "exit_code": None}
         runs.append(job("train", run, those, []).nodes[0].nodes[0])
     means = {
-        name: replace(metric, mean=float(metric.value), n=4) if metric.value is not None else metric
+        name: metric._replace(mean=float(metric.value), n=4) if metric.value is not None else metric
         for name, metric in totals(12.15, 9.0, 0.25).items()
     }
     root = several("train", means, runs)

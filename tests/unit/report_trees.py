@@ -54,7 +54,7 @@ def mean(metric: Metric, std: float, n: int, quantile: float) -> Metric:
     half = quantile * std / math.sqrt(n)
     method = "; ".join(filter(None, (f"mean of {n:,} rounds", metric.method)))
     ends = (metric.value - half, metric.value + half)
-    return replace(metric, mean=float(metric.value), std=std, n=n, ci95=ends, method=method)
+    return metric._replace(mean=float(metric.value), std=std, n=n, ci95=ends, method=method)
 
 
 def common(runtime_s: float = 4.512) -> dict[str, Metric]:
@@ -146,7 +146,7 @@ def partial() -> DataNode:
     whole = measured().nodes[0].nodes[0].metrics
     names = ("energy_share_j", "co2e_kg", "cost")
     metrics = whole | {
-        **{name: replace(whole[name], upper=None, **lacks) for name in names},
+        **{name: whole[name]._replace(upper=None, **lacks) for name in names},
         "energy_j": joules(382.1, 375.0, 389.2, **lacks),
         "power_w": Metric(84.7, "W", 83.1, None, **lacks),
         "missed_ticks": Metric(12, "1", scope=Scope.SAMPLER),
@@ -178,7 +178,7 @@ def rounds(ends: tuple[int | None, ...] = (0, 0, 0, 0, 0)) -> DataNode:
         "energy_share_j": mean(joules(6.1, 4.2, 7.9, ESTIMATED, method=SHARE), 0.05, 5, student),
         "co2e_kg": mean(Metric(1.62e-6, "kg", 6.3e-7, 2.7e-6, ESTIMATED, method=world), 1.3e-8, 5, student),
         "cost": mean(Metric(1.026e-6, "EUR", 1.01e-6, 1.05e-6, method="0.3 EUR/kWh"), 8.3e-9, 5, student),
-        "memory_peak_b": mean(replace(common()["memory_peak_b"], value=851_443_712.0), 4096.0, 5, student),
+        "memory_peak_b": mean(common()["memory_peak_b"]._replace(value=851_443_712.0), 4096.0, 5, student),
         "overhead_cpu_s": Metric(0.0452, "s", scope=Scope.SAMPLER, method="of all rounds together"),
     }
     regions = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,13 +94,13 @@ def recording(
         processes=(Process(0, 77, 5_000_000_000, 6_000_000_000, 0, None, 0.9, 10**7),),
         metadata={"command": ["python", "heat.py"], "settings": {"price": None}},
     )
-    return replace(whole, **facts)
+    return whole._replace(**facts)
 
 
 def with_gaps(stream: Stream, seed: int = 3) -> Stream:
     """The same, with reads that failed: there the raw value is rubbish."""
     valid = np.random.default_rng(seed).random(stream.raw.shape) > 0.1
-    return replace(stream, raw=np.where(valid, stream.raw, -(2**62)), valid=valid)
+    return stream._replace(raw=np.where(valid, stream.raw, -(2**62)), valid=valid)
 
 
 def tree() -> DataNode:
@@ -110,10 +109,10 @@ def tree() -> DataNode:
 
 def assert_same(got: Recording, expected: Recording) -> None:
     """Everything is equal, raw values where they are valid."""
-    assert replace(got, hosts=()) == replace(expected, hosts=())
+    assert got._replace(hosts=()) == expected._replace(hosts=())
     assert len(got.hosts) == len(expected.hosts)
     for a, b in zip(got.hosts, expected.hosts, strict=True):
-        assert replace(a, streams=(), regions=(), rounds=()) == replace(b, streams=(), regions=(), rounds=())
+        assert a._replace(streams=(), regions=(), rounds=()) == b._replace(streams=(), regions=(), rounds=())
         _assert_streams(a.streams, b.streams)
         _assert_calls(a.regions, b.regions)
         _assert_rounds(a.rounds, b.rounds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 
 import pytest
 from recordings import (
@@ -213,6 +212,6 @@ def test_a_function_that_was_never_called() -> None:
 def test_a_process_that_was_there_before_is_not_charged_for_that() -> None:
     """Its CPU time as sampled, 50 s, is that of its whole life."""
     made = in_place(host(FAST, cpu_busy(2.5), sampled([50.0] * 21, [1] * 21), rounds=(rounds([THREE[1]]),)))
-    assert replace(made.processes[0]) == process(exit_code=None, cpu_s=None, max_rss_b=None, in_place=True)
+    assert made.processes[0]._replace() == process(exit_code=None, cpu_s=None, max_rss_b=None, in_place=True)
     _, [run] = result(made)
     assert run.metrics["energy_share_j"].value is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def reads(sensor: Sensor, power_w: Curve, period_ns: int = 100 * MS) -> Stream:
     until_ns = WINDOW[1] + TICK + 5 * MS
     at_ns = [WINDOW[0] - 5 * MS, *range(WINDOW[0] + period_ns, until_ns, period_ns), until_ns]
     made = stream([sensor], at_ns, lambda s, t: round(power_w((t // TICK * TICK - BOOT) / S) / s.scale))
-    return replace(made, period_ns=period_ns)
+    return made._replace(period_ns=period_ns)
 
 
 def ramp(t: float) -> float:

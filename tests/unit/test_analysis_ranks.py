@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ BUSY = cpu_busy(2.5, every_ns=10 * MS)
 def job(*hosts: HostRecording, processes: list[Process], size: int | None = None) -> Recording:
     made = recording(*hosts, processes=processes)
     window_ns = min(p.start_ns for p in processes), max(p.stop_ns for p in processes)
-    return replace(made, size=len(processes) if size is None else size, window_ns=window_ns)
+    return made._replace(size=len(processes) if size is None else size, window_ns=window_ns)
 
 
 def only_run(made: Recording) -> DataNode:
@@ -179,22 +178,22 @@ def test_a_single_program_has_no_ranks() -> None:
 
 def test_who_failed_first_is_told_not_who_was_ended_for_it() -> None:
     """A launcher ends the other ranks, rank 0 among them, when rank 2 has failed."""
-    ended = [replace(process(rank, exit_code=None, signal=15), stop_ns=WINDOW[1] - (2 - rank) * MS) for rank in (0, 1)]
-    made = job(host(FAST), processes=[*ended, replace(process(2, exit_code=7), stop_ns=WINDOW[1] - 90 * MS)])
+    ended = [process(rank, exit_code=None, signal=15)._replace(stop_ns=WINDOW[1] - (2 - rank) * MS) for rank in (0, 1)]
+    made = job(host(FAST), processes=[*ended, process(2, exit_code=7)._replace(stop_ns=WINDOW[1] - 90 * MS)])
     run = only_run(made)
     assert [run.metadata[key] for key in ("exit_code", "signal", "failed_rank", "failed_ranks")] == [7, None, 2, 3]
 
 
 def two_hosts() -> Recording:
     """Two hosts with clocks 100 s apart; the first one's rank ends after 0.8 s, the other's begin after 0.2 s."""
-    other = replace(FAST, t0_ns=FAST.t0_ns + 100 * S, t1_ns=FAST.t1_ns + 100 * S)
+    other = FAST._replace(t0_ns=FAST.t0_ns + 100 * S, t1_ns=FAST.t1_ns + 100 * S)
     clocks = [
         [{"monotonic_ns": BOOT + shift + later, "realtime_ns": 10**18 + later + step} for later, step in ((0, 0), last)]
         for shift, last in ((0, (3 * S, 5 * MS)), (100 * S, (3 * S, 0)))
     ]
-    early = replace(process(0, host="boot of node1", cpu_s=0.5), stop_ns=WINDOW[0] + 800 * MS)
+    early = process(0, host="boot of node1", cpu_s=0.5)._replace(stop_ns=WINDOW[0] + 800 * MS)
     late = [
-        replace(process(rank, host="boot of node2", cpu_s=0.3 * rank), start_ns=WINDOW[0] + 200 * MS) for rank in (1, 2)
+        process(rank, host="boot of node2", cpu_s=0.3 * rank)._replace(start_ns=WINDOW[0] + 200 * MS) for rank in (1, 2)
     ]
     first = host(FAST, BUSY, host={"clocks": clocks[0]})
     return job(first, host(other, name="node2", host={"clocks": clocks[1]}), processes=[early, *late])
@@ -288,7 +287,7 @@ def test_memory_of_ranks_that_were_too_short_is_their_sum_and_says_so() -> None:
 
 def test_a_region_left_open_ends_with_its_rank() -> None:
     """Rank 0 was killed after 0.8 s, in a region; rank 1 went on to 2 s."""
-    killed = replace(process(0, exit_code=None, signal=9), stop_ns=WINDOW[0] + 800 * MS)
+    killed = process(0, exit_code=None, signal=9)._replace(stop_ns=WINDOW[0] + 800 * MS)
     marks = [calls([("f", 100 * MS, 2_000 * MS)], rank=rank) for rank in (0, 1)]
     run = only_run(job(host(FAST, regions=tuple(marks)), processes=[killed, process(1)]))
     assert [region.metrics["runtime_s"].value for region in run.regions] == pytest.approx([0.7, 1.9])
@@ -304,7 +303,7 @@ def test_ranks_of_a_function_measured_in_place() -> None:
         marked(0, (100 * MS, 400 * MS), (700 * MS, 900 * MS), cpu_ms=100),
         marked(1, (100 * MS, 600 * MS), cpu_ms=300),
     )
-    several, runs = result(replace(in_place(host(FAST, BUSY, rounds=here), ranks=2), size=2))
+    several, runs = result(in_place(host(FAST, BUSY, rounds=here), ranks=2)._replace(size=2))
     assert [[rank.rank for rank in run.ranks] for run in runs] == [[0, 1], [0]]
     zero, one = runs[0].ranks
     assert [rank.metrics["runtime_s"].value for rank in (zero, one)] == [0.3, 0.5]
@@ -328,7 +327,7 @@ def test_regions_of_a_rank_are_those_in_its_own_round() -> None:
         calls([("f", 200 * MS, 590 * MS)], rank=1),
         calls([("f", 0, 900 * MS)], rank=2),
     )
-    _, runs = result(replace(in_place(host(FAST, BUSY, rounds=here, regions=regions), ranks=3), size=3))
+    _, runs = result(in_place(host(FAST, BUSY, rounds=here, regions=regions), ranks=3)._replace(size=3))
     found = [[(r.rank, r.calls, number(r.metrics["runtime_s"].value)) for r in run.regions] for run in runs]
     assert found == [[(0, 1, pytest.approx(0.2)), (1, 1, pytest.approx(0.39))], [(0, 1, pytest.approx(0.15))]]
 
@@ -338,8 +337,8 @@ def test_a_host_has_no_part_in_rounds_of_others() -> None:
     one = host(FAST, BUSY, rounds=(marked(0, (100 * MS, 400 * MS), (700 * MS, 900 * MS), cpu_ms=100),))
     two = host(FAST, name="node2", rounds=(marked(1, (200 * MS, 600 * MS), cpu_ms=300),))
     made = in_place(one, two, ranks=2)
-    named = tuple(replace(p, host=f"boot of node{p.rank + 1}") for p in made.processes)
-    several, runs = result(replace(made, size=2, processes=named))
+    named = tuple(p._replace(host=f"boot of node{p.rank + 1}") for p in made.processes)
+    several, runs = result(made._replace(size=2, processes=named))
     assert [[node.id for node in run.nodes] for run in runs] == [["node1", "node2"], ["node1"]]
     of_each = [
         truth_j(window=(WINDOW[0] + a * MS, WINDOW[0] + b * MS)) for a, b in ((100, 400), (200, 600), (700, 900))
@@ -353,7 +352,7 @@ def test_a_host_has_no_part_in_rounds_of_others() -> None:
 
 def test_a_rank_that_did_not_call_is_not_missing_from_the_total() -> None:
     here = (marked(0, (100 * MS, 400 * MS), cpu_ms=100),)
-    run = only_run(replace(in_place(host(FAST, BUSY, rounds=here)), size=2))
+    run = only_run(in_place(host(FAST, BUSY, rounds=here))._replace(size=2))
     assert run.metadata["missing_ranks"] == [1]
     assert run.metrics["energy_j"].missing == ()
 
@@ -372,12 +371,12 @@ def test_self_check_finds_what_is_wrong_with_ranks() -> None:
     run = root.nodes[0].nodes[0]
     good = list(run.ranks)
     share = good[1].metrics["energy_share_j"]
-    more = replace(share, value=number(share.value) + math.ulp(number(run.metrics["energy_j"].value)))
+    more = share._replace(value=number(share.value) + math.ulp(number(run.metrics["energy_j"].value)))
     wrongs = [
-        (replace(good[1], metrics={**good[1].metrics, "energy_share_j": more}), "don't make"),
-        (replace(good[1], host="node7"), "is on node7, which isn't there"),
-        (replace(good[1], rank=0), "has a rank twice"),
-        (replace(good[1], metrics={**good[1].metrics, "runtime_s": Metric(-1.0, "s")}), "is negative"),
+        (good[1]._replace(metrics={**good[1].metrics, "energy_share_j": more}), "don't make"),
+        (good[1]._replace(host="node7"), "is on node7, which isn't there"),
+        (good[1]._replace(rank=0), "has a rank twice"),
+        (good[1]._replace(metrics={**good[1].metrics, "runtime_s": Metric(-1.0, "s")}), "is negative"),
     ]
     for wrong, words in wrongs:
         run.ranks = [good[0], wrong, *good[2:]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,8 +54,8 @@ def test_regions_are_clipped_to_the_round_and_averaged() -> None:
 def test_a_process_belongs_to_its_round_although_its_open_call_ends_with_the_run() -> None:
     """The first round was killed within a region: the recording takes it to have ended with the whole run."""
     last = THREE[-1][1]
-    killed = replace(calls([("solve", 200 * MS, last)]), pid=100)
-    fine = replace(calls([("solve", 800 * MS, 900 * MS)]), pid=101)
+    killed = calls([("solve", 200 * MS, last)])._replace(pid=100)
+    fine = calls([("solve", 800 * MS, 900 * MS)])._replace(pid=101)
     several, runs = result(repeated(*THREE, made=host(FAST, regions=(killed, fine))))
     times = [[r.metrics["runtime_s"].value for r in run.regions] for run in runs]
     assert times == [[pytest.approx(0.2)], [pytest.approx(0.1)], []]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -117,15 +116,15 @@ def test_what_the_sampler_cost_is_told_once_for_all_rounds() -> None:
 
 def test_failed_rounds_are_counted() -> None:
     made = repeated(*THREE, made=host(FAST))
-    ended = [replace(made.processes[1], exit_code=None, signal=9), replace(made.processes[2], exit_code=3)]
-    several, runs = result(replace(made, processes=(made.processes[0], *ended)))
+    ended = [made.processes[1]._replace(exit_code=None, signal=9), made.processes[2]._replace(exit_code=3)]
+    several, runs = result(made._replace(processes=(made.processes[0], *ended)))
     assert (several.metadata["rounds"], several.metadata["failed"]) == (3, 2)
     assert [(run.metadata["exit_code"], run.metadata["signal"]) for run in runs] == [(0, None), (None, 9), (3, None)]
 
 
 def test_warm_up_rounds_are_told() -> None:
     made = repeated(*THREE, made=host(FAST))
-    several, _ = result(replace(made, metadata={**made.metadata, "settings": {"warmup": 2}}))
+    several, _ = result(made._replace(metadata={**made.metadata, "settings": {"warmup": 2}}))
     assert several.metadata["warmup"] == 2
 
 
@@ -179,8 +178,8 @@ def test_memory_peak_is_that_of_the_round() -> None:
 def test_a_round_without_reads_is_left_out_of_the_mean_and_told() -> None:
     """The sampler died at 0.6 s: of the first round all is known, of the others nothing."""
     keep = FAST.t0_ns < WINDOW[0] + 600 * MS
-    short = replace(
-        FAST, t0_ns=FAST.t0_ns[keep], t1_ns=FAST.t1_ns[keep], raw=FAST.raw[:, keep], valid=FAST.valid[:, keep]
+    short = FAST._replace(
+        t0_ns=FAST.t0_ns[keep], t1_ns=FAST.t1_ns[keep], raw=FAST.raw[:, keep], valid=FAST.valid[:, keep]
     )
     several, runs = result(repeated(*THREE, made=host(short, cut="killed", stats={})))
     assert [run.metrics["energy_j"].value is None for run in runs] == [False, True, True]
@@ -208,7 +207,7 @@ def test_self_check_finds_wrong_statistics() -> None:
         ({"lower": 0.0}, "lower of energy_j is 0.0, the mean of its rounds' is"),
     ]
     for change, words in wrongs:
-        several.metrics["energy_j"] = replace(good, **change)
+        several.metrics["energy_j"] = good._replace(**change)
         assert any(words in problem for problem in self_check(root)), words
     several.metrics["energy_j"] = good
     assert self_check(root) == []

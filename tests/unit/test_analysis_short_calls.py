@@ -141,7 +141,7 @@ def test_missing_steps_are_left_out() -> None:
     step = units[reset] - units[reset - 1]
     units[reset:] -= step
     gaps[reset:] += 1
-    broken = counter.__class__(**{**vars(counter), "units": units, "gaps": gaps})
+    broken = counter._replace(units=units, gaps=gaps)
     found, whole = ShortCalls([broken]).correction(made.windows), made.found()
     assert found is not None
     assert whole is not None

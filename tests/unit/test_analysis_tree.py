@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,7 +140,7 @@ def test_one_round_is_its_own_mean() -> None:
 
 
 def test_metadata_is_plain_json_and_says_how_it_ended() -> None:
-    killed = replace(full(), processes=(process(), process(1, exit_code=None, signal=9), process(2, exit_code=3)))
+    killed = full()._replace(processes=(process(), process(1, exit_code=None, signal=9), process(2, exit_code=3)))
     root, run = result(killed)
     assert (run.metadata["exit_code"], run.metadata["signal"]) == (None, 9)
     assert run.metadata["command"] == ["python", "heat.py"]
@@ -249,7 +248,7 @@ def test_several_hosts_are_added_each_on_its_own_clock() -> None:
     """The second host's monotonic clock is 100 s ahead of the first one's."""
     ahead = SERVER.starting_at(BOOT + 100 * S)
     other = rapl(SERVER)
-    other = replace(other, t0_ns=other.t0_ns + 100 * S, t1_ns=other.t1_ns + 100 * S)
+    other = other._replace(t0_ns=other.t0_ns + 100 * S, t1_ns=other.t1_ns + 100 * S)
     clocks = [[{"monotonic_ns": BOOT + shift, "realtime_ns": 10**18}, None] for shift in (0, 100 * S)]
     _, run = result(
         recording(
@@ -276,7 +275,7 @@ def test_devices_with_one_name_on_two_samplers_are_both_kept() -> None:
     def gpu(uuid: str, path: str) -> Any:
         made = rapl(paths=[path])
         sensor = made.sensors[0]._replace(id="nvml:gpu-0", group="gpu", domain="gpu", identity=uuid, parent=None)
-        return replace(made, sensors=(sensor,), backend="nvml")
+        return made._replace(sensors=(sensor,), backend="nvml")
 
     _, run = result(recording(host(gpu("GPU-a", "intel-rapl:0")), host(gpu("GPU-b", "intel-rapl:1"))))
     assert sorted(s.id for s in run.find(NodeType.SENSOR)) == ["nvml:gpu-0", "nvml:gpu-0@GPU-b"]
@@ -286,8 +285,8 @@ def test_devices_with_one_name_on_two_samplers_are_both_kept() -> None:
 def test_a_recording_that_was_cut_is_at_least() -> None:
     short = rapl()
     keep = short.t0_ns < BOOT + 1_500 * MS
-    short = replace(
-        short, t0_ns=short.t0_ns[keep], t1_ns=short.t1_ns[keep], raw=short.raw[:, keep], valid=short.valid[:, keep]
+    short = short._replace(
+        t0_ns=short.t0_ns[keep], t1_ns=short.t1_ns[keep], raw=short.raw[:, keep], valid=short.valid[:, keep]
     )
     _, run = result(recording(host(short, cut="the sampling process was killed", stats={})))
     assert run.metrics["energy_j"].missing
@@ -329,7 +328,7 @@ def test_self_check_finds_what_is_wrong() -> None:
         (run, "disk_read_b", {"lower": -1.0}, "disk_read_b is negative"),
     ]
     for place, name, change, words in wrongs:
-        place.metrics[name] = replace(place.metrics[name], **change)
+        place.metrics[name] = place.metrics[name]._replace(**change)
         assert any(words in problem for problem in self_check(root)), words
         run.metrics, node.metrics, package.metrics = (dict(metrics) for metrics in good)
         assert self_check(root) == []

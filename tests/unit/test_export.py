@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -48,7 +47,7 @@ def test_every_value_is_there_exactly(tmp_path, sweeps):
 def test_any_scale_and_sign(tmp_path, scale):
     sensors = tuple(rapl_sensor(name)._replace(kind="gauge", scale=scale, unit="W") for name in "ab")
     raw = rapl_stream(30).raw - 10_000
-    rows = table(tmp_path, recording(replace(rapl_stream(30), sensors=sensors, raw=raw)))
+    rows = table(tmp_path, recording(rapl_stream(30)._replace(sensors=sensors, raw=raw)))
     for name, values in zip("ab", raw, strict=True):
         assert [float(row[f"rapl:{name} [W]"]) for row in rows] == pytest.approx(
             [int(v) * scale for v in values], rel=1e-15
@@ -63,13 +62,13 @@ def test_times_before_the_start_are_negative(tmp_path):
 
 
 def test_backends_and_hosts_share_one_table(tmp_path):
-    other = replace(
-        rapl_stream(3, 1), backend="memory", sensors=(rapl_sensor()._replace(id="memory:used", unit="B", scale=1.0),)
+    other = rapl_stream(3, 1)._replace(
+        backend="memory", sensors=(rapl_sensor()._replace(id="memory:used", unit="B", scale=1.0),)
     )
     first = recording(rapl_stream(4, 1), other).hosts[0]
     ahead = {"hostname": "node, 02 %s", "clocks": [{"monotonic_ns": 2 * START_NS, "realtime_ns": 10**18}, None]}
-    shifted = replace(rapl_stream(2, 1), t0_ns=rapl_stream(2).t0_ns + START_NS)
-    rows = table(tmp_path, recording(hosts=(first, replace(first, host=ahead, streams=(shifted,)))))
+    shifted = rapl_stream(2, 1)._replace(t0_ns=rapl_stream(2).t0_ns + START_NS)
+    rows = table(tmp_path, recording(hosts=(first, first._replace(host=ahead, streams=(shifted,)))))
     assert [(row["host"], row["backend"]) for row in rows] == [
         *[("node01", "rapl")] * 4,
         *[("node01", "memory")] * 3,

@@ -10,7 +10,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ Parts = list[tuple[int, Recording]]
 def with_host(recording: Recording, **facts: Any) -> Recording:
     """The same with other facts about its host."""
     (host,) = recording.hosts
-    return replace(recording, hosts=(replace(host, **facts),))
+    return recording._replace(hosts=(host._replace(**facts),))
 
 
 def cut(number: int, ranks: Sequence[int], size: int) -> Recording:
@@ -50,7 +49,7 @@ def cut(number: int, ranks: Sequence[int], size: int) -> Recording:
 
 def lost(number: int, size: int) -> Recording:
     """A host that was lost before anything was known of its ranks."""
-    return replace(cut(number, [], size), processes=())
+    return cut(number, [], size)._replace(processes=())
 
 
 def of_one_name() -> Parts:
@@ -68,8 +67,7 @@ def of_different_periods() -> Parts:
     """Each reads less often than the one before; the last has no energy to read."""
     parts = usual()
     streams = [part.hosts[0].streams for _, part in parts]
-    slower = replace(
-        streams[1][0],
+    slower = streams[1][0]._replace(
         period_ns=200_000_000,
         **{name: getattr(streams[1][0], name)[..., ::2] for name in ("t0_ns", "t1_ns", "raw", "valid")},
     )
@@ -94,7 +92,7 @@ JOBS: dict[str, Parts] = {
     "hosts of different periods": of_different_periods(),
     "a failed rank": [
         (0, part_of(0, [0], 2)),
-        (1, replace(part_of(1, [1], 2), processes=(replace(part_of(1, [1], 2).processes[0], exit_code=3),))),
+        (1, part_of(1, [1], 2)._replace(processes=(part_of(1, [1], 2).processes[0]._replace(exit_code=3),))),
     ],
     "long columns": [(n, part_of(n, [n], 2, 900.0)) for n in range(2)],
 }
@@ -305,7 +303,7 @@ def in_place() -> Parts:
     for number, part in usual(2, 1, 6.0):
         marked = rounds([(0, S)], [(2 * S, 3 * S)], rank=part.processes[0].rank)
         shift_ns = start_ns(number) + S - int(marked.start_ns[0])
-        moved = replace(marked, start_ns=marked.start_ns + shift_ns, stop_ns=marked.stop_ns + shift_ns)
+        moved = marked._replace(start_ns=marked.start_ns + shift_ns, stop_ns=marked.stop_ns + shift_ns)
         made.append((number, with_host(part, rounds=(moved,))))
     return made
 

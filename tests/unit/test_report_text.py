@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,14 +224,14 @@ def test_figures_of_rounds_are_never_cut(only_ascii: bool) -> None:
 def test_what_rounds_lack_is_told_with_their_number() -> None:
     root = trees.rounds()
     energy = root.nodes[0].metrics["energy_j"]
-    root.nodes[0].metrics["energy_j"] = replace(energy, n=4, reason="missing in 1 of 5 rounds: no read")
+    root.nodes[0].metrics["energy_j"] = energy._replace(n=4, reason="missing in 1 of 5 rounds: no read")
     assert "Energy: all devices of node01; missing in 1 of 5 rounds: no read" in render(root)
 
 
 def test_a_figure_of_few_rounds_does_not_stand_beside_those_of_all() -> None:
     root = trees.rounds()
     share = root.nodes[0].metrics["energy_share_j"]
-    root.nodes[0].metrics["energy_share_j"] = replace(share, n=1, reason="missing in 4 of 5 rounds: not asked")
+    root.nodes[0].metrics["energy_share_j"] = share._replace(n=1, reason="missing in 4 of 5 rounds: not asked")
     text = render(root)
     assert "6.1 J" not in text
     assert "the program's share  not available: missing in 4 of 5 rounds: not asked" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 
 import pytest
 import report_jobs as jobs
@@ -81,9 +80,9 @@ def test_figures_that_ranks_lack_are_unknown_and_not_nought() -> None:
     root = jobs.ranks()
     run = run_of(root)
     lost = {"energy_share_j": Metric.absent("J", "not seen"), "cpu_s": Metric.absent("s", "not seen")}
-    run.ranks[2] = replace(run.ranks[2], metrics={**run.ranks[2].metrics, **lost})
+    run.ranks[2] = run.ranks[2]._replace(metrics={**run.ranks[2].metrics, **lost})
     assert " ".join(line_with(render(root), "2").split()) == "2 2.512 s unknown unknown 49.0 MiB"
-    run.ranks = [replace(rank, metrics={**rank.metrics, **lost}) for rank in run.ranks]
+    run.ranks = [rank._replace(metrics={**rank.metrics, **lost}) for rank in run.ranks]
     assert line_with(render(root), "Rank").split() == ["Rank", "time", "memory"]
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def test_it_may_be_moved_together_with_its_hosts(master: Path, recording: Record
     shutil.move(master, elsewhere / "called-otherwise.h5")
     shutil.move(master.with_suffix(".hosts"), elsewhere)
     found = read_recording(elsewhere / "called-otherwise.h5")
-    assert_same(found, replace(recording, run_id="mine"))
+    assert_same(found, recording._replace(run_id="mine"))
 
 
 def test_paths_may_be_relative(master: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +313,7 @@ def test_samples_of_a_host_are_read_as_the_document_says(master: Path, recording
     """Each host file is an ordinary file of its own."""
     alone = read_recording(host_file(master, 1))
     (expected,) = [host for host in recording.hosts if host.host["hostname"] == "node1"]
-    assert_same(alone, replace(alone, hosts=(expected,)))
+    assert_same(alone, alone._replace(hosts=(expected,)))
 
 
 def test_the_document_tells_how_to_find_the_samples(tmp_path: Path, master: Path, recording: Recording) -> None:

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -36,12 +35,12 @@ RECORDINGS = {
     "short": recording(),
     "regions": recording(rapl_stream(1), regions=(calls(77), calls(78, 0), calls(79, 100))),
     "gaps": recording(with_gaps(rapl_stream(30))),
-    "all failed": recording(replace(rapl_stream(9), valid=np.zeros((2, 9), bool))),
+    "all failed": recording(rapl_stream(9)._replace(valid=np.zeros((2, 9), bool))),
     "long": recording(rapl_stream(5_000, first_unit=2**32 - 1000), regions=(calls(77, 9_000), calls(78, 3))),
     "long with gaps": recording(with_gaps(rapl_stream(70_000, 3)), rapl_stream(10, 1)),
     "no sweeps": recording(empty_stream()),
-    "no sensors": recording(replace(rapl_stream(4, 0), sensors=())),
-    "cut": recording(hosts=(replace(recording().hosts[0], cut="killed", streams=(), missing=()),)),
+    "no sensors": recording(rapl_stream(4, 0)._replace(sensors=())),
+    "cut": recording(hosts=(recording().hosts[0]._replace(cut="killed", streams=(), missing=()),)),
     "two hosts": recording(hosts=recording().hosts * 2),
     "in place": recording(in_place=(rounds(77), rounds(78, 0), rounds(79, 5, steps=3, name="é/../x"))),
     "many in place": recording(rapl_stream(10), in_place=(rounds(77, 9_000), rounds(78, 3_000, steps=2))),
@@ -65,8 +64,8 @@ ODD_NAMES = ["a/b/../c", "line\nbreak", "NUL\0inside", "é🔋", "", ".", "..", 
 @pytest.mark.parametrize("text", [*ODD_NAMES, "x" * 10_000])
 def test_names_may_be_anything(tmp_path, text):
     sensors = tuple(rapl_sensor()._replace(id=id_, unit=text) for id_ in (text, f"rapl:{text}", "x", "x.valid"))
-    stream = with_gaps(replace(rapl_stream(12, 4), sensors=sensors, backend=text))
-    regions = replace(calls(names=(text, f"{text}2")), lost_calls={text: 5})
+    stream = with_gaps(rapl_stream(12, 4)._replace(sensors=sensors, backend=text))
+    regions = calls(names=(text, f"{text}2"))._replace(lost_calls={text: 5})
     expected = recording(stream, stream, regions=(regions,), name=text, run_id=text, metadata={text: [text]})
     result = DataNode(text, NodeType.APP, metadata={text: text})
     path = str(tmp_path / "run.h5")
@@ -122,7 +121,7 @@ def test_a_million_rounds_are_a_few_megabytes(tmp_path):
     """Of calls that follow each other at once, of lengths that differ: three bytes each."""
     path, base = tmp_path / "run.h5", rounds(77, 100_000)
     length_ns = np.random.default_rng(1).integers(9_000, 12_000, 100_000)
-    made = replace(base, stop_ns=np.cumsum(length_ns), start_ns=np.cumsum(length_ns) - length_ns + 300)
+    made = base._replace(stop_ns=np.cumsum(length_ns), start_ns=np.cumsum(length_ns) - length_ns + 300)
     write(str(path), recording(in_place=(made,)), tree())
     assert path.stat().st_size < 800_000
     assert_same(read_recording(str(path)), recording(in_place=(made,)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -48,7 +47,7 @@ def thinned(stream: Stream, apart_ns: int, edges_ns: Sequence[int] = (), rows: i
         kept.add(number, thinning.thinned(frame))
     left = stream_of(facts, kept, ())
     assert not kept.odd
-    return replace(left, apart_ns=min(apart_ns, furthest_ns(stream.sensors)))
+    return left._replace(apart_ns=min(apart_ns, furthest_ns(stream.sensors)))
 
 
 def windows_of(random: Random, count: int) -> Windows:
@@ -116,8 +115,8 @@ def test_a_counter_never_wraps_unseen() -> None:
 def test_a_gap_that_was_there_stays_one() -> None:
     whole = record(machine(2), START_NS, START_NS + 20 * S, period_ns=10 * MS)
     some = (whole.t0_ns < START_NS + 5 * S) | (whole.t0_ns > START_NS + 9 * S)
-    cut = replace(whole, t0_ns=whole.t0_ns[some], t1_ns=whole.t1_ns[some], raw=whole.raw[:, some])
-    cut = replace(cut, valid=whole.valid[:, some])
+    cut = whole._replace(t0_ns=whole.t0_ns[some], t1_ns=whole.t1_ns[some], raw=whole.raw[:, some])
+    cut = cut._replace(valid=whole.valid[:, some])
     left = thinned(cut, S)
     assert np.diff(left.t0_ns).max() == np.diff(cut.t0_ns).max()
 
@@ -129,7 +128,7 @@ def test_a_reset_stays_missing_although_a_wrap_would_be_possible_by_then() -> No
     raw = whole.raw.copy()
     raw[0, :reset] += modulus - 500_000_000 - raw[0, reset - 1]  # 500 J before its end, which is not reached
     raw[0, reset:] -= raw[0, reset]
-    broken = replace(whole, raw=raw)
+    broken = whole._replace(raw=raw)
     window = Windows.one(START_NS + S, START_NS + 19 * S)
     for stream in (broken, thinned(broken, 4 * S)):
         (package, _) = increases(counters(stream), window)
@@ -142,7 +141,7 @@ def test_reads_around_failing_ones_stay() -> None:
     valid = whole.valid.copy()
     failing = (whole.t0_ns > START_NS + 7 * S) & (whole.t0_ns < START_NS + 13 * S)
     valid[0, failing] = False
-    left = thinned(replace(whole, valid=valid), S)
+    left = thinned(whole._replace(valid=valid), S)
     good = left.t0_ns[left.valid[0]]
     around = np.flatnonzero(np.diff(failing)) + np.array([0, 1])
     assert np.isin(whole.t0_ns[around], good).all()
