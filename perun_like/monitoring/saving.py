@@ -17,6 +17,7 @@ from perun_like.monitoring.application import file_name
 from perun_like.monitoring.metadata import assumptions
 from perun_like.monitoring.results import result_of
 from perun_like.sampling.local import remove_directory
+from perun_like.sampling.segments import remove_nameless
 from perun_like.store import gather
 from perun_like.store.aside import set_aside, with_what_is_aside
 from perun_like.store.assembly import assemble, local_directories, part_files, with_id
@@ -113,6 +114,7 @@ def recover(parts: str) -> list[tuple[DataNode, str]]:
         place.unlock()
     for directory in left_behind:
         remove_directory(directory)
+    remove_nameless()
     return saved
 
 

@@ -10,8 +10,8 @@ import os
 import struct
 import time
 
-from perun_like.sampling.distrust import open_plain
-from perun_like.sampling.marks import ROUND_WORDS
+from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS
+from perun_like.sampling.segments import opened
 
 REST_AFTER_S = 10.0  # without a call; the process says when there is one again
 
@@ -46,18 +46,15 @@ class Activity:
         return 0.0 if self._open else (now_ns - self._last_ns) / 1e9
 
     def _follow(self, name: str) -> None:
-        with open_plain(os.path.join(self._directory, name)) as file:
+        with opened(os.path.join(self._directory, name), FILE_ROWS * _ROW.size) as read:
             for place in [place for owner, place in self._open if owner == name]:
-                file.seek(place)
-                if self._ended(file.read(_ROW.size)):
+                if self._ended(read(place, _ROW.size)):
                     self._open.discard((name, place))
-            file.seek(self._seen.get(name, 0))
-            for row in iter(lambda: file.read(_ROW.size), b""):
-                if len(row) < _ROW.size or not _ROW.unpack(row)[_START]:
-                    break
-                place = self._seen[name] = self._seen.get(name, 0) + _ROW.size
+            while len(row := read(self._seen.get(name, 0), _ROW.size)) == _ROW.size and _ROW.unpack(row)[_START]:
+                place = self._seen.get(name, 0)
+                self._seen[name] = place + _ROW.size
                 if not self._ended(row):
-                    self._open.add((name, place - _ROW.size))
+                    self._open.add((name, place))
 
     def _ended(self, row: bytes) -> bool:
         stop_ns = _ROW.unpack(row)[_STOP]

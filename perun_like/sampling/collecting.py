@@ -1,17 +1,24 @@
-"""What a process's marks amount to, collected from the files that :mod:`perun_like.sampling.marks` describes.
+"""What a process's marks amount to, collected from where :mod:`perun_like.sampling.marks` has them.
 
 They are the application's as much as ours: whatever it has made of them, nothing here waits, follows links or raises.
+If this process itself can't look at them, that is an error: they may be there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from perun_like.sampling.distrust import is_number, parse, read_plain
-from perun_like.sampling.marks import FILE_ROWS, MAX_FILES, ROUND_WORDS, ROW_WORDS, WORD_BYTES
+from perun_like.sampling.marks import FILE_ROWS, MAX_FILES, NAME_LOST, ROUND_WORDS, ROW_WORDS, WORD_BYTES
+from perun_like.sampling.segments import opened
 
-_MOST_NAMES_BYTES = 3 << 24  # 48 MiB: a million calls, each of a name of its own
+T = TypeVar("T")
+
+_UNABLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
+_MOST_NAMES = MAX_FILES * FILE_ROWS * 2  # each call or round of a name of its own
+_MOST_NAMES_BYTES = 1 << 26  # 64 MiB: most of them short
 
 
 class Collected(NamedTuple):
@@ -29,7 +36,11 @@ class Collected(NamedTuple):
 
 
 def collect(directory: str, rank: int) -> list[Collected]:
-    """Everything that was marked in a rank's directory, by process."""
+    """Everything that was marked in a rank's directory, by process.
+
+    Raises:
+        OSError: this process has no descriptors or memory left to look, or its Python can't.
+    """
     found: list[Collected] = []
     for id_ in _ids(directory):
         pid = id_.partition("-")[0]
@@ -43,21 +54,26 @@ def collect(directory: str, rank: int) -> list[Collected]:
 def _ids(directory: str) -> list[str]:
     try:
         return sorted(name[6:] for name in os.listdir(directory) if name.startswith("names-"))
-    except OSError:
-        return []
+    except OSError as error:
+        return _nothing(error, [])
 
 
 def _names(directory: str, id_: str) -> dict[str, Any]:
-    entries = _entries(directory, id_)
     lost: dict[str, int] = {}
     lost_rounds: dict[str, int] = {}
-    for entry in entries:
-        if isinstance(entry, dict):
-            lost.update({name: calls for name, calls in entry.items() if _is_count(calls)})
-        elif isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and _is_count(entry[1]):
-            lost_rounds[entry[0]] = entry[1]
-    names = [entry if isinstance(entry, str) else "" for entry in entries]
-    return {"names": names, "lost": lost, "lost_rounds": lost_rounds}
+    names: dict[int, str] = {}
+    for entry in _entries(directory, id_):
+        match entry:
+            case dict():
+                lost.update({name: calls for name, calls in entry.items() if _is_count(calls)})
+            case [str(name), calls] if _is_count(calls):
+                lost_rounds[name] = calls
+            case [number, str(name)] if _is_count(number) and number < _MOST_NAMES:
+                names[number] = name
+            case _:  # damaged
+                pass
+    in_order = [names.get(number, NAME_LOST) for number in range(max(names, default=-1) + 1)]
+    return {"names": in_order, "lost": lost, "lost_rounds": lost_rounds}
 
 
 def _is_count(value: Any) -> bool:
@@ -67,29 +83,40 @@ def _is_count(value: Any) -> bool:
 def _entries(directory: str, id_: str) -> list[Any]:
     try:
         lines = read_plain(os.path.join(directory, f"names-{id_}"), _MOST_NAMES_BYTES).split(b"\n")
-    except OSError:  # deleted, or made something else
-        return []
+    except OSError as error:  # deleted, or made something else
+        return _nothing(error, [])
     return [_entry(line) for line in lines[:-1]]  # a line without its newline was torn by a kill
 
 
 def _entry(line: bytes) -> Any:
-    """What a line says; nothing if there was no room for all of it: it keeps its number, and costs no other line."""
+    """What a line says; nothing if there was no room for all of it: that costs no other line."""
     try:
-        found = parse(line)
+        return parse(line)
     except ValueError:
-        return ""
-    return found if isinstance(found, (str, dict, list)) else ""
+        return None
 
 
 def _rows(directory: str, stem: str, row_words: int) -> bytes:
-    rows = bytearray()
+    rows, size = bytearray(), FILE_ROWS * row_words * WORD_BYTES
     for number in range(MAX_FILES):
-        try:
-            used = read_plain(os.path.join(directory, f"{stem}-{number}"), FILE_ROWS * row_words * WORD_BYTES)
-        except OSError:  # there is none, or something else in its place
+        path = os.path.join(directory, f"{stem}-{number}")
+        if not os.path.lexists(path):
             break
-        used = used.rstrip(b"\0")
-        if number and rows:  # rows are known by their number: a file before that isn't full would shift them
-            rows += bytes(number * FILE_ROWS * row_words * WORD_BYTES - len(rows))
-        rows += used + bytes(-len(used) % (row_words * WORD_BYTES))
-    return bytes(rows)
+        used = _marked(path, size).rstrip(b"\0")
+        if used:  # rows are known by their number: one before that isn't full, or is gone, would shift them
+            rows += bytes(number * size - len(rows)) + used
+    return bytes(rows) + bytes(-len(rows) % (row_words * WORD_BYTES))
+
+
+def _marked(path: str, size: int) -> bytes:
+    try:
+        with opened(path, size) as read:
+            return read(0, size)
+    except OSError as error:  # something else is in its place, or what it stood for has been removed
+        return _nothing(error, b"")
+
+
+def _nothing(error: OSError, nothing: T) -> T:
+    if error.errno in _UNABLE:
+        raise error
+    return nothing

@@ -105,11 +105,23 @@ def _places() -> list[str]:
 
 
 def remove_directory(path: str) -> None:
-    """Remove it with all that is in it; what is gone already, or in use by another user, is passed over.
+    """Remove it with all that is in it, and the segments that it has links for.
 
-    (``shutil.rmtree`` would do; importing it costs 5 ms before the application's start.)
+    What is gone already, or in use by another user, is passed over. (``shutil.rmtree`` would do for files; importing it
+    costs 5 ms before the application's start.)
     """
-    for directory, _, names in os.walk(path, topdown=False):
+    found = list(os.walk(path, topdown=False))
+    marked = [
+        os.path.join(directory, name)
+        for directory, _, names in found
+        for name in names
+        if name.startswith(("marks-", "rounds-"))
+    ]
+    if marked:
+        from perun_like.sampling import segments  # few processes find any
+
+        segments.remove(marked)
+    for directory, _, names in found:
         for name in names:
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(directory, name))

@@ -3,20 +3,22 @@
 Each process of the application that enters a region writes files of its own into the run's host-local directory, whose
 path it inherits in ``PERUN_RUN``:
 
-* ``marks-<id>-<n>``: a mapped file of rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A
-  ``stop`` of 0 is a call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other
-  bits are the number of the region's name. Rows never used have ``start`` 0.
+* ``marks-<id>-<n>``: rows of four int64 words ``region thread start stop`` (CLOCK_MONOTONIC ns). A ``stop`` of 0 is a
+  call still open. The lowest bit of ``region`` says that the row resumes an earlier call; the other bits are the number
+  of the region's name. Rows never used have ``start`` 0.
 * ``rounds-<id>-<n>``: the same for calls of functions that are profiled in place, with eight words ``name first start
   stop cpu_start cpu_stop peak_start peak_stop``: the two lowest bits of ``name`` say that the row resumes an earlier
   call, and that the call raised. ``first`` is the row that began the call. CPU times in us and memory in KiB, of the
   whole process, are 0 where they weren't asked.
-* ``names-<id>``: lines, counted from 0: a JSON string is the name with the line's number; an object says how many
-  calls of which regions found no more room in the marks, a list likewise a name and its number of rounds.
+* ``names-<id>``: lines of JSON: a list of a number and a string is a name and its number in the rows; an object says
+  how many calls of which regions found no more room in the marks, a list of a string and a number likewise of rounds.
 
 The id begins with the pid and ends at random: a program that execs another, and processes of different pid namespaces,
 have the same pid and marks of their own.
 
-Mapped memory is the kernel's from the moment it is stored: however the process dies, its marks are there.
+Rows are in memory that outlives the process: a segment for which there is a link (:mod:`perun_like.sampling.segments`),
+or where that can't be had a mapped file. What is stored there is the kernel's from that moment: however the process
+dies, its marks are there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from _thread import allocate_lock, get_ident
+from _thread import RLock, allocate_lock, get_ident
+from contextlib import suppress
 from itertools import count
 from time import monotonic_ns
 from typing import Any
@@ -32,36 +35,52 @@ from typing import Any
 ROW_WORDS = 4
 ROUND_WORDS = 8
 RESUMED, RAISED = 1, 2  # bits of a row's first word
+NAME_LOST = "(name lost)"  # of what was marked, if somebody has deleted or cut off the names
 FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
 MAX_FILES = 64  # a million calls; then calls are only counted
 
 WORD_BYTES = 8
 
+# A child that is forked while another thread imports something waits for ever when it imports the same.
+_importing = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
 
 class MarksFile:
-    """One mapped file of rows being written.
+    """Memory for rows being written.
 
     Attributes:
         words: Its rows.
-        draw: Hands out row numbers, without end; those from ``FILE_ROWS`` on say that the file is full.
+        draw: Hands out row numbers, without end; those from ``FILE_ROWS`` on say that it is full.
         first: The number of its first row among those of all files.
 
     Raises:
-        OSError: it can't be created here, or there is no room for it.
+        OSError: it can't be had here, or there is no room for it.
     """
 
     def __init__(self, path: str, row_words: int, number: int) -> None:
-        size = FILE_ROWS * row_words * WORD_BYTES
-        # Read-only for all who open it by name: a program that truncates what it finds would end itself by SIGBUS.
-        fd = os.open(f"{path}-{number}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-        try:
-            # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
-            os.posix_fallocate(fd, 0, size)
-            self.words = memoryview(mmap.mmap(fd, size)).cast("q")
-        finally:
-            os.close(fd)
+        self.words = _memory(f"{path}-{number}", FILE_ROWS * row_words * WORD_BYTES)
         self.draw = count().__next__
         self.first = number * FILE_ROWS
+
+
+def _memory(path: str, size: int) -> memoryview:
+    with suppress(OSError), _importing:
+        from perun_like.sampling.segments import new_segment  # only a process that marks something needs it
+
+        return new_segment(path, size)
+    # Read-only for all who open it by name: a program that truncates what it finds would end itself by SIGBUS. Root's
+    # programs still can.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    try:
+        # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
+        os.posix_fallocate(fd, 0, size)
+        return memoryview(mmap.mmap(fd, size)).cast("q")
+    finally:
+        os.close(fd)
 
 
 class Rows:
@@ -109,7 +128,6 @@ class Marks:
         self._lock = allocate_lock()
         self._torn = False  # whether the last line lacks its end, for want of room
         self._id = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self._next_number = 0
         self.calls = Rows(os.path.join(directory, f"marks-{self._id}"), ROW_WORDS)
         self._rounds: Rows | None = None
 
@@ -121,8 +139,8 @@ class Marks:
     def number(self, name: str) -> int | None:
         """The number that stands for a region's name in the rows; None when it can't be written down."""
         with self._lock:
-            if name not in self.numbers and self._append(name):
-                self.numbers[name] = self._next_number - 1
+            if name not in self.numbers and self._append([len(self.numbers), name]):
+                self.numbers[name] = len(self.numbers)
             return self.numbers.get(name)
 
     def begin(self, name: str, resumed: int = 0) -> tuple[MarksFile, int] | None:
@@ -184,7 +202,7 @@ class Marks:
             if calls & (calls - 1) == 0:
                 self._append({name: calls} if lost is self._lost else [name, calls])
 
-    def _append(self, entry: str | dict[str, int] | list[Any]) -> bool:
+    def _append(self, entry: dict[str, int] | list[Any]) -> bool:
         """Add a line to this process's names, in one write so that lines of threads never mix."""
         path = os.path.join(self.directory, f"names-{self._id}")
         try:
@@ -198,8 +216,6 @@ class Marks:
             written = 0
         finally:
             os.close(fd)
-        if written > self._torn:  # a line has been begun, and so has its number
-            self._next_number += 1
         if written:
             self._torn = written < len(line) and written > self._torn
         return written == len(line)

@@ -15,7 +15,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perun_like.sampling import ranks
+from perun_like.sampling import ranks, segments
 from perun_like.sampling.host import clocks, host_facts, peak_memory_b
 from perun_like.sampling.keeping import Clocks, Notes, keep_marks
 from perun_like.sampling.local import is_of_part, name_part, remove_directory
@@ -81,6 +81,8 @@ class Sampler:
         self.started = False
         self.company = _company(order)
         self._marks: str | None = order.get("marks", self._local)
+        if self._marks is not None:
+            segments.offer(self._marks)
         self._notes = Notes(self._part, self.company.run) if self.company is not None and self._marks else None
         header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
         header |= {"host": host_facts(), "clocks": self._clocks.begin}
@@ -286,6 +288,7 @@ class Sampler:
         remove_directory(self._local)
         if self.company is not None and self._notes is not None:
             self._leave(self.company, self._notes)
+        segments.remove_nameless()
         return stats
 
     def _leave(self, company: Company, notes: Notes) -> None:

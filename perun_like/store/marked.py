@@ -1,4 +1,7 @@
-"""Marks as rows of words, made into calls of regions and rounds. What can't be a mark is passed over."""
+"""Marks as rows of words, made into calls of regions and rounds.
+
+What can't be a mark is passed over. What can be one, but of no name that there is, has lost its name.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,14 @@ def marks_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def region_calls(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterable[RegionCalls]:
     """The calls of a process; nothing if there were none."""
-    table = _rows(rows, marks.ROW_WORDS, 1, len(facts["names"]))
+    table = _rows(rows, marks.ROW_WORDS)
+    names, region = _named(facts, table[0] >> 1)
     if table.size or facts["lost"]:
         yield RegionCalls(
             pid=facts["pid"],
             rank=facts["rank"],
-            names=tuple(facts["names"]),
-            region=table[0] >> 1,
+            names=names,
+            region=region,
             thread=table[1].copy(),
             start_ns=table[2].copy(),
             stop_ns=np.where(table[3] == 0, np.maximum(stop_ns, table[2]), table[3]),
@@ -48,21 +52,31 @@ def region_calls(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterabl
 
 def rounds(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterable[Rounds]:
     """The rounds of a process, by name."""
-    table = _rows(rows, marks.ROUND_WORDS, 2, len(facts["names"]))
-    table = table[:, np.lexsort((table[2], table[1], table[0] >> 2))]
-    numbers, firsts = np.unique(table[0] >> 2, return_index=True)
+    table = _rows(rows, marks.ROUND_WORDS)
+    names, of = _named(facts, table[0] >> 2)
+    order = np.lexsort((table[2], table[1], of))
+    table = table[:, order]
+    numbers, firsts = np.unique(of[order], return_index=True)
     edges = [*firsts.tolist(), table.shape[1]]
     for number, start, stop in zip(numbers, edges, edges[1:], strict=False):
-        yield _rounds_of(facts["names"][number], facts, table[:, start:stop], stop_ns)
+        yield _rounds_of(names[number], facts, table[:, start:stop], stop_ns)
 
 
-def _rows(payload: bytes, words: int, bits: int, names: int) -> Int64s:
+def _named(facts: Mapping[str, Any], numbers: Int64s) -> tuple[tuple[str, ...], Int64s]:
+    """A process's names, and which of them rows with these numbers are of."""
+    names = tuple(facts["names"])
+    if (numbers >= len(names)).any():
+        names = (*names, marks.NAME_LOST)
+    return names, np.minimum(numbers, len(names) - 1)
+
+
+def _rows(payload: bytes, words: int) -> Int64s:
     """Marks as rows of words of a kind, without what was never used and what can't be a mark."""
     row_bytes = 8 * words
     table = np.frombuffer(payload[: len(payload) // row_bytes * row_bytes], "<i8").reshape(-1, words).T
-    name, start, stop = table[0] >> bits, table[2], table[3]
-    known = (name >= 0) & (name < names) & (start > 0) & (start < LAST_NS)
-    return table[:, known & ((stop == 0) | ((stop >= start) & (stop < LAST_NS)))]
+    name, start, stop = table[0], table[2], table[3]
+    begun = (name >= 0) & (start > 0) & (start < LAST_NS)
+    return table[:, begun & ((stop == 0) | ((stop >= start) & (stop < LAST_NS)))]
 
 
 def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int) -> Rounds:

@@ -139,7 +139,11 @@ class RunPlace(NamedTuple):
 
     def is_empty(self) -> bool:
         """Whether the parts are there and have nothing: on a full disk there may be no room even for a beginning."""
-        return os.path.isdir(self.parts) and not any(map(_has_data, self.part_files()))
+        try:
+            os.listdir(self.parts)
+        except OSError:  # it is gone, or this process has no descriptor left to look
+            return False
+        return not any(map(_has_data, self.part_files()))
 
     def refresh(self) -> None:
         """Have a network file system look again at what other hosts have written: it does so where one writes."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perun_like.testing import FuseUnavailableError, SimulatedPowercap, simulated_powercap
 
-from . import processes
+from . import processes, segments
 from .checks import Outcome, examine, host_local
 from .fault import Fate, Fault, Unavailable
 from .trial import Trial
@@ -88,6 +88,8 @@ def trial_of(fault: Fault, seed: int, around: Surroundings, token: str = "", *, 
             processes.kill_all(trial.token)
             for left in host_local(trial):
                 shutil.rmtree(left, ignore_errors=True)
+            if around.apart:
+                segments.remove_all()
 
 
 def _powercap(fault: Fault, choices: random.Random, stack: ExitStack) -> SimulatedPowercap | None:

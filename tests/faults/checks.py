@@ -13,7 +13,7 @@ from perun_like.model.recording import Recording
 from perun_like.store.reader import read_recording
 from perun_like.testing import SimulatedPowercap
 
-from . import processes
+from . import processes, segments
 from .fault import Fate
 from .trial import OURS, PERUN, Trial
 
@@ -73,6 +73,7 @@ def examine(trial: Trial, ended: Fate, bare: Fate, outcome: Outcome) -> None:
     _recover(trial, outcome)
     _look_at_results(trial, outcome)
     outcome.orphaned += [f"host-local memory: {_tree(path)}" for path in host_local(trial) if not _is_spent(path)]
+    outcome.orphaned += [f"shared memory: {line}" for line in segments.left()] if trial.apart else []
     outcome.orphaned += [f"a file beside the results: {path}" for path in sorted(trial.results.rglob("*.tmp"))]
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from .mounts import BIND, is_read_only, mount, mounts, protect, unmount
 
 WRITABLE = ("/tmp", "/dev/shm")
-_OUTSIDE = "FAULTS_OUTSIDE"  # the mount namespace of who has started a worker
+_OUTSIDE = "FAULTS_OUTSIDE"  # the namespaces of who has started a worker: of mounts, and of shared memory
 _GROUPS = "FAULTS_GROUPS"  # the control groups that a worker may use
 _MARK = "perun-apart-"
 _AS_ROOT = () if os.getuid() == 0 else ("--user", "--map-root-user")
 # The first process of its namespace has to wait for those whose parents die: a shell does.
 COMMAND = (
-    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", *_AS_ROOT),
+    *("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--propagation", "private", *_AS_ROOT),
     *("sh", "-c", '"$@"; exit $?', "sh"),
 )
 
@@ -34,7 +34,7 @@ class NotApart(Exception):  # noqa: N818 - not a fault of anybody's: this machin
 
 def environ(groups: list[str]) -> dict[str, str]:
     """What :func:`enter` has to be told by who starts a worker."""
-    return {_OUTSIDE: os.readlink("/proc/self/ns/mnt"), _GROUPS: os.pathsep.join(groups)}
+    return {_OUTSIDE: " ".join(_namespaces()), _GROUPS: os.pathsep.join(groups)}
 
 
 def enter() -> None:
@@ -73,6 +73,16 @@ def groups() -> list[str]:
     return _groups()
 
 
+def has_memory_of_its_own() -> bool:
+    """Whether no process outside sees the System V segments that this one sees."""
+    outside = os.environ.get(_OUTSIDE, "").split()
+    return bool(outside) and not set(_namespaces()).intersection(outside)
+
+
+def _namespaces() -> list[str]:
+    return [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "ipc")]
+
+
 def _groups() -> list[str]:
     return [path for path in os.environ.get(_GROUPS, "").split(os.pathsep) if path]
 
@@ -82,8 +92,8 @@ def _repository() -> Path:
 
 
 def _check_alone() -> None:
-    if os.environ.get(_OUTSIDE, "") in ("", os.readlink("/proc/self/ns/mnt")):
-        raise NotApart("this process shares its mounts with the one that has started it")
+    if not has_memory_of_its_own():
+        raise NotApart("this process shares its mounts or its memory with the one that has started it")
     if shared := [found.path for found in mounts() if found.shares]:
         raise NotApart(f"mounts are shared with other processes: {', '.join(shared)}")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import segments
 from .fault import Fault
 from .groups import limited
 from .processes import send
@@ -83,6 +84,7 @@ def lose_host(trial: Trial, moment: Callable[[], None]) -> None:
     """Kill everything and remove what is in the host's memory."""
     trial.kill("sampler", "app", "profiler", after=moment)
     trial.remove(Path(OURS))
+    segments.remove_all()
 
 
 everything = killing("sampler", "app", "profiler")

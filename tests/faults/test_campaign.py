@@ -21,9 +21,8 @@ from faults.table import BEGIN, END, table
 from faults.worker import PROGRAM, Worker, reason_not_apart
 
 LIMIT_S = 600
-# Root can truncate files that nobody may write, and mapped memory that is gone ends who looks at it. The worst moment
-# takes a minute to come, and what happens then is what happens at others.
-LEFT_OUT = ("truncates our files", "host lost at the worst moment")
+# It takes a minute to come, and what happens then is what happens at other moments.
+LEFT_OUT = ("host lost at the worst moment",)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +82,7 @@ def test_who_shares_the_machine_s_mounts_does_not_go_on() -> None:
     environ = {**os.environ, **isolation.environ([])}
     done = subprocess.run([*PROGRAM, "--probe"], env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "shares its mounts" in done.stderr
+    assert "shares its mounts or its memory" in done.stderr
 
 
 def test_without_a_place_apart_what_could_do_harm_is_not_tried() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import itertools
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PYTHON
+from conftest import PYTHON, Run
 
 import perun_like
 from perun_like.model.node import NodeType
@@ -177,13 +178,29 @@ def test_a_file_of_the_program_s_does_not_take_the_place_of_numpy(python: Python
     assert rounds(measured(tmp_path)["work"]) == 1
 
 
+FEW_DESCRIPTORS = (
+    WORK + "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))\nprint(work(), work())\n"
+)
+
+
 def test_without_descriptors_to_be_had_the_program_runs_on(python: Python, tmp_path: Path) -> None:
-    program = WORK + "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))\nprint(work(), work())\n"
-    for limit in (4, 6, 8):
-        ended = python(program.format(limit))
+    for limit in (4, 6):
+        ended = python(FEW_DESCRIPTORS.format(limit))
         assert (ended.returncode, ended.stdout) == (0, f"{SUM} {SUM}\n"), ended.stderr
         assert ended.stderr.count("perun-like: nothing is measured") == 1
-    assert not list(tmp_path.rglob("*.h5"))
+    assert not [*tmp_path.rglob("*.h5"), *tmp_path.rglob("*.part")]
+
+
+def test_with_too_few_descriptors_to_save_what_was_measured_can_be_recovered(
+    python: Python, perun: Run, tmp_path: Path
+) -> None:
+    ended = python(FEW_DESCRIPTORS.format(8))
+    assert (ended.returncode, ended.stdout) == (0, f"{SUM} {SUM}\n"), ended.stderr
+    assert ended.stderr.count("perun-like: the results could not be saved: [Errno 24]") == 1
+    until_s = time.monotonic() + 10  # the sampler goes on for a moment
+    while perun("recover", "perun_results").returncode != 0:
+        assert time.monotonic() < until_s
+    assert rounds(measured(tmp_path)["work"]) == 2
 
 
 def test_calls_at_python_s_very_end_do_what_they_did(python: Python) -> None:

@@ -184,9 +184,23 @@ def test_a_deleted_directory_of_marks_goes_unnoticed(recorded: Recorded) -> None
     _, printed = recorded(
         "import os, shutil\nfrom perun_like import region\n"
         "with region('first'): shutil.rmtree(os.path.dirname(os.environ['PERUN_RUN']))\n"
+        "with region('second'): print(os.getpid())\n"
+    )
+    rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    assert printed.strip() not in [row.split()[4] for row in rows]
+
+
+def test_what_a_program_of_root_s_truncates_ends_nobody(recorded: Recorded) -> None:
+    recording, printed = recorded(
+        "import os\nfrom perun_like import region\nwith region('first'): pass\n"
+        "for path in os.scandir(os.environ['PERUN_RUN']):\n"
+        "    if not path.is_symlink():\n        os.chmod(path, 0o600); os.truncate(path, 0)\n"
         "with region('second'): print('fine')\n"
+        "with region('third'): pass\n"
     )
     assert printed == "fine\n"
+    (marks,) = recording.hosts[0].regions
+    assert [marks.names[number] for number in marks.region] == ["(name lost)", "second", "third"]
 
 
 def test_without_a_monitor_nothing_is_written(tmp_path: Path, clean_environ: dict[str, str]) -> None:

@@ -227,10 +227,35 @@ def test_killing_everything_leaves_readable_parts(started: Callable[..., Any], p
         process.wait()
     local = local_directory(tmp_path / "perun_results/script/cut.parts")
     assert local.is_dir()
+    assert shared_memory_of(child) == 1
     assert perun("recover", "perun_results/script/cut.parts").returncode == 0
     (run,) = result_in(tmp_path).find(NodeType.RUN)
     assert [region.name for region in run.regions] == ["r"]
     assert not local.exists()
+    assert shared_memory_of(child) == 0
+
+
+def test_what_lost_its_name_and_its_sampler_is_removed_by_the_next_run(
+    started: Callable[..., Any], perun: Run, script: Callable[[str], str]
+) -> None:
+    deletes = "import os, shutil\nfrom perun_like import region\nwith region('r'): pass\n"
+    deletes += "shutil.rmtree(os.path.dirname(os.environ['PERUN_RUN']))\n"
+    with started(deletes + WAITS) as process:
+        child, sampler = children_of(process)
+        sampler.kill()
+        child.kill()
+        process.kill()
+        process.wait()
+    assert psutil.wait_procs([child], timeout=5)[1] == []
+    assert shared_memory_of(child) == 1
+    assert perun("profile", script("print('next')")).returncode == 0
+    assert shared_memory_of(child) == 0
+
+
+def shared_memory_of(process: psutil.Process) -> int:
+    """How many segments there are that a process has made."""
+    rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return sum(int(row.split()[4]) == process.pid for row in rows)
 
 
 def local_directory(parts: Path) -> Path:

@@ -63,7 +63,7 @@ def test_what_is_planted_in_our_directories_is_passed_over(tmp_path: Path, plant
     for name in ("names-7-aa", "names-8-bb", "rounds-8-bb-0"):
         plant(marks / name)
         (marks / "outside").unlink(missing_ok=True)
-    (marks / "names-9-cc").write_text('"planted beside"\n')
+    (marks / "names-9-cc").write_text('[0, "planted beside"]\n')
     plant(marks / "marks-9-cc-0")
     plant(marks / "note")
     plant(tmp_path / "tail-0")

@@ -13,6 +13,7 @@ from perun_like.sampling import marks
 from perun_like.sampling.collecting import collect
 from perun_like.sampling.marks import Marks
 from perun_like.sampling.spool import Tail
+from perun_like.store import marked
 
 
 def test_a_name_that_found_no_room_costs_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,10 +37,27 @@ def test_damaged_names_cost_only_themselves(tmp_path: Path) -> None:
     Marks(str(tmp_path)).begin("good")
     (names,) = tmp_path.glob("names-*")
     with names.open("ab") as file:
-        file.write(b'"torn\n17\n{"lost": 3}\n')
+        file.write(b'[1, "torn\n17\n{"lost": 3}\n[2, "also good"]\n[-1, "x"]\n[1e9, "x"]\n[3]\n[99999999, "x"]\n')
     [(facts, *_)] = collect(str(tmp_path), 0)
-    assert facts["names"] == ["good", "", "", ""]
+    assert facts["names"] == ["good", marks.NAME_LOST, "also good"]
     assert facts["lost"] == {"lost": 3}
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_names_that_were_cut_off_are_given_to_no_other_calls(tmp_path: Path, lost: int) -> None:
+    written = Marks(str(tmp_path))
+    for number in range(3):
+        written.begin(f"region {number}")
+        written.begin_round(f"round {number}", None, 0, 0)
+        if number + 1 == lost:
+            os.truncate(*tmp_path.glob("names-*"), 0)
+    [(facts, calls, rounds)] = collect(str(tmp_path), 0)
+    [of_regions] = marked.region_calls(facts, calls, 1 << 60)
+    known = [f"region {number}" for number in range(lost, 3)]
+    assert [of_regions.names[number] for number in of_regions.region] == [marks.NAME_LOST] * lost + known
+    of_rounds = list(marked.rounds(facts, rounds, 1 << 60))
+    assert sum(len(found.start_ns) for found in of_rounds if found.name == marks.NAME_LOST) == lost
+    assert {found.name for found in of_rounds} == {marks.NAME_LOST, *(f"round {number}" for number in range(lost, 3))}
 
 
 def test_files_that_are_mapped_cannot_be_truncated_by_name(tmp_path: Path) -> None:
