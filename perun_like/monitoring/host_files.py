@@ -19,7 +19,7 @@ from perun_like.model.recording import Recording
 from perun_like.monitoring.results import result_of
 from perun_like.sampling import spool
 from perun_like.sampling.distrust import open_plain
-from perun_like.store import schema, summary
+from perun_like.store import gather, schema, summary
 from perun_like.store.assembly import assemble_host, order_of, part_files, parts_by_host, with_id
 from perun_like.store.gather import HostFile
 from perun_like.store.place import RunPlace
@@ -132,15 +132,17 @@ def take_back(place: RunPlace, directory: str) -> None:
 
     Args:
         place: The run's.
-        directory: Where they may be. What is not of this run stays there.
+        directory: Where they may be, with what people had put beside them. If none is there, all stays as it is.
     """
     if not os.path.isdir(directory):
         return
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory_of(place))
-    for one in summaries(place):
-        if _is_in(directory, one):
-            os.replace(os.path.join(directory, one.file.name), os.path.join(directory_of(place), one.file.name))
+    there = [one.file.name for one in summaries(place) if _is_in(directory, one)]
+    for name in there:
+        os.replace(os.path.join(directory, name), os.path.join(directory_of(place), name))
+    if there:
+        gather.give_back(directory, directory_of(place))
     with contextlib.suppress(OSError):
         os.rmdir(directory)
 

@@ -81,7 +81,7 @@ class Leaving:
             place.unlock()
             there = self._lacking() == set()  # somebody may have looked just before we let go
         if not there and self._waits:
-            self.problem = self._who_is_lacking()
+            self.problem = self._what_is_lacking()
         return there and self._place.is_first("result")
 
     def _may_make_it(self) -> bool:
@@ -153,10 +153,14 @@ class Leaving:
         return True
 
     def _all_there(self, limit_s: float) -> bool:
-        """Wait until the parts of all hosts are complete, and all have made of them what they can; whether they are."""
+        """Wait until the parts of all hosts are complete, and all have made of them what they can; whether they are.
+
+        For a directory that is gone nobody waits: it was removed, or is a result already. Where there are no locks, or
+        it was made anew, other ranks can't know that rank 0 holds it.
+        """
         deadline = time.monotonic() + limit_s
         while (lacking := self._lacking()) or self._are_others_at_it():
-            if time.monotonic() > deadline or _shall_end():
+            if time.monotonic() > deadline or _shall_end() or not os.path.isdir(self._place.parts):
                 return not lacking
             time.sleep(_LOOK_EVERY_S)
         return True
@@ -174,7 +178,10 @@ class Leaving:
             self._complete.update((footer(path) or {}).get("ranks", ()))
         return set(range(self._comm.size)) - self._complete
 
-    def _who_is_lacking(self) -> str:
+    def _what_is_lacking(self) -> str | None:
+        if not os.path.isdir(self._place.parts):
+            removed = f"{self._place.parts} was removed, and what was sampled with it"
+            return None if self._place.is_saved() else removed
         lacking = sorted(self._lacking())
         names = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
         parts = self._place.parts

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from perun_like.sampling.keeping import KILLED
 from perun_like.sampling.local import is_local_directory, is_of_part
 from perun_like.store.aside import counted, with_what_is_aside
 from perun_like.store.part import Part, header
+from perun_like.store.place import mark_of
 
 
 def assemble(parts_directory: str, *, live: bool = False) -> Recording:
@@ -97,8 +97,7 @@ def with_id(whole: Recording, parts_directory: str) -> Recording:
     if whole.run_id:
         return whole
     started = time.strftime("%Y-%m-%dT%H%M%S", time.localtime(whole.started_unix_ns / 1e9))
-    job = zlib.crc32(os.path.basename(os.path.normpath(parts_directory)).encode())
-    return whole._replace(run_id=f"{started}-{job & 0xFFFF:04x}")
+    return whole._replace(run_id=f"{started}-{mark_of(parts_directory)}")
 
 
 def part_files(parts_directory: str, beginning: str = "") -> list[str]:

@@ -41,7 +41,7 @@ def remove_belongings(parts: str, but: str | None = None) -> None:
         but: The name of what is to stay, and the directory with it.
     """
     hosts = os.path.join(parts, HOSTS)
-    _remove_files(hosts, _is_host_file)
+    _remove_files(hosts, is_host_file)
     with suppress(OSError):
         os.rmdir(hosts)
     _remove_files(parts, lambda entry: entry.name != but and _is_file_of_run(entry))
@@ -68,7 +68,8 @@ def _is_file_of_run(entry: Entry) -> bool:
     return a_part or name == "published" or _has_hash(name, ".summary") or _is_draft(name)
 
 
-def _is_host_file(entry: Entry) -> bool:
+def is_host_file(entry: Entry) -> bool:
+    """Whether something in a directory of host files is a run's, by its name and kind."""
     return entry.is_file(follow_symlinks=False) and (_has_hash(entry.name, ".h5") or _is_draft(entry.name))
 
 

@@ -15,6 +15,7 @@ from perun_like.errors import InputError, PerunError
 from perun_like.model.node import DataNode
 from perun_like.model.recording import Recording
 from perun_like.store import schema
+from perun_like.store.belongings import is_host_file
 from perun_like.store.hdf5 import Image
 from perun_like.store.publish import Stamp, sync_directory
 from perun_like.store.reader import RunFile, open_run
@@ -99,12 +100,32 @@ def master_file(path: str, whole: Recording, tree: DataNode, files: Sequence[Hos
     return started(tree, facts, schema.MASTER_VERSION).close()
 
 
+def give_back(target: str, source: str, files: Sequence[HostFile] = ()) -> None:
+    """Bring what was moved along with host files back to where it was, never over anything else.
+
+    Args:
+        target: Where host files are now. Older ones than these in there are removed.
+        source: Where they were.
+        files: Those that stay.
+    """
+    with os.scandir(target) as entries:
+        others = [entry for entry in entries if entry.name not in {file.name for file in files}]
+    for entry in others:
+        place = os.path.join(source, entry.name)
+        with contextlib.suppress(OSError):
+            if is_host_file(entry):
+                os.unlink(entry.path)
+            elif not os.path.lexists(place):
+                os.makedirs(source, exist_ok=True)
+                os.rename(entry.path, place)
+
+
 def move_in(files: Sequence[HostFile], source: str, path: str) -> None:
     """Bring the host files to their place beside a master file to be, all at once, and see that all are there.
 
     Args:
         files: The host files.
-        source: The directory where they are; everything else in there is removed.
+        source: The directory where they are. Older ones in there are removed; what isn't a run's is there afterwards.
         path: The master file.
 
     Raises:
@@ -113,9 +134,6 @@ def move_in(files: Sequence[HostFile], source: str, path: str) -> None:
         PerunError: they can't be moved.
     """
     target = hosts_directory(path)
-    for name in set(os.listdir(source)) - {file.name for file in files}:
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(source, name))
     for file in files:
         Reference(os.path.join(source, file.name), file.stamp).check(path)
     try:
@@ -125,4 +143,5 @@ def move_in(files: Sequence[HostFile], source: str, path: str) -> None:
             message = f"{target} exists and is left as it is: give another --run-id, or move it away"
             raise InputError(message) from None
         raise PerunError(f"can't move {source} to {target}: {error.strerror}") from error
+    give_back(target, source, files)
     sync_directory(os.path.dirname(target) or ".")

@@ -26,6 +26,11 @@ def new_run_id() -> str:
     return time.strftime("%Y-%m-%dT%H%M%S-") + os.urandom(4).hex()
 
 
+def mark_of(parts: str) -> str:
+    """What the id of a run ends with that was given none: made of the directory of its parts."""
+    return f"{zlib.crc32(os.path.basename(os.path.normpath(parts)).encode()) & 0xFFFF:04x}"
+
+
 class Lock:
     """What keeps others away while we live.
 
@@ -163,6 +168,13 @@ class RunPlace(NamedTuple):
             directory = os.path.join(directory, name)
             os.makedirs(directory, exist_ok=True)
         return self._replace(path=os.path.join(directory, f"{run_id}.h5"))
+
+    def is_saved(self) -> bool:
+        """Whether there is a results file of this run, by the id that it was given or by one made of its parts."""
+        directory, name = os.path.split(self.path)
+        with contextlib.suppress(OSError):
+            return any(there == name or there.endswith(f"-{mark_of(self.parts)}.h5") for there in os.listdir(directory))
+        return False
 
     def take_over(self) -> RunPlace | None:
         """The same place held by this process, if nobody holds it now; None if somebody does."""

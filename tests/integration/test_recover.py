@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ import perun_like
 from perun_like.sampling import spool
 
 Script = Callable[..., str]
+_PR_CAPBSET_DROP, _DAC_OVERRIDE, _DAC_READ_SEARCH = 24, 1, 2  # prctl(2), capabilities(7)
 WORKS = "import time, os\nprint(flush=True)\ntime.sleep(60)\n"
 
 
@@ -232,6 +234,37 @@ def test_one_that_cannot_be_recovered_keeps_none_of_the_others(
     assert done.returncode == 1
     assert done.stdout.split() == ["perun_results/script/b.h5"]
     assert str(part.relative_to(tmp_path)) in done.stderr
+
+
+def bind_to_permissions() -> None:
+    """In a child before it becomes a program: have root's permissions be those of other users, for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (_DAC_OVERRIDE, _DAC_READ_SEARCH) if os.getuid() == 0 else ():
+        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "root can't give up its power over files here")
+
+
+@pytest.mark.parametrize("hidden", ["the directory", "the part"])
+def test_what_may_not_be_read_is_told_and_left_and_keeps_none_of_the_others(
+    perun: Run, cut: Callable[..., str], tmp_path: Path, hidden: str
+) -> None:
+    parts = Path(cut("a"))
+    cut("b")
+    (part,) = parts.iterdir()
+    before, private = part.read_bytes(), parts if hidden == "the directory" else part
+    mode = private.stat().st_mode
+    private.chmod(0)
+    refused = perun("recover", "perun_results", preexec_fn=bind_to_permissions)
+    alone = perun("recover", "perun_results/script/a.parts", preexec_fn=bind_to_permissions)
+    assert refused.returncode == alone.returncode == 1
+    assert refused.stdout.split() == ["perun_results/script/b.h5"]
+    for done in (refused, alone):
+        (told,) = done.stderr.splitlines()
+        assert str(private.relative_to(tmp_path)) in told
+        assert "Permission denied" in told
+    private.chmod(mode)
+    assert part.read_bytes() == before
+    assert perun("recover", "perun_results").stdout.split() == ["perun_results/script/a.h5"]
 
 
 def test_json_of_a_recovered_run_has_the_moment(perun: Run, cut: Callable[..., str]) -> None:

@@ -29,6 +29,7 @@ from perun_like.monitoring.results import result_of
 from perun_like.monitoring.saving import recover, save_job
 from perun_like.store import gather
 from perun_like.store.assembly import assemble
+from perun_like.store.belongings import has_belongings
 from perun_like.store.place import RunPlace
 from perun_like.store.publish import Stamp
 from perun_like.store.reader import load, open_run, read_recording
@@ -489,9 +490,17 @@ def steps() -> Iterator[int]:
 
 
 def test_after_a_kill_at_any_step_it_can_be_done_again(tmp_path: Path, kind: str) -> None:
-    """The result is whole, and nothing else is left. The second attempt is killed too, at another step."""
+    """The result is whole, and what people put there is left, but nothing else.
+
+    The second attempt is killed too, at another step.
+    """
+    theirs = ["drawings/other.h5", "list.txt"]
     parts = [*usual(2), (0, devices_of(0, 4))]
     template = job(tmp_path / "template", parts)
+    for name in theirs:
+        path = Path(directory_of(template), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
     at_once = assemble(template.parts)
     tree, files = to_dict(result_of(at_once)), 1 if kind == "one file" else 3
     for step in steps():
@@ -499,15 +508,17 @@ def test_after_a_kill_at_any_step_it_can_be_done_again(tmp_path: Path, kind: str
         shutil.copytree(tmp_path / "template/results", results)
         directory = str(results / os.path.basename(template.parts))
         ended = dies_at(step, lambda directory=directory: recover(directory))  # type: ignore[misc]
-        if os.path.exists(directory) and os.listdir(directory):
+        if os.path.exists(directory) and has_belongings(directory):
             dies_at(step // 2 + 1, lambda directory=directory: recover(directory))  # type: ignore[misc]
-        if os.path.exists(directory) and os.listdir(directory):
+        if os.path.exists(directory) and has_belongings(directory):
             recover(directory)
         (path,) = results.glob("heat/*.h5")
         assert_same(read_recording(path), at_once)
         assert to_dict(load(path)) == tree
         left = [found for found in results.rglob("*") if found.is_file()]
-        assert len(left) == files, left
+        kept = [str(found.relative_to(f"{directory}/hosts")) for found in left if directory in str(found)]
+        assert sorted(kept) == theirs
+        assert len(left) == files + len(theirs), left
         shutil.rmtree(results)
         if ended:
             break

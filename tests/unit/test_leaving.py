@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jobs_of_hosts import part_of
 
 from perun_like.launch.claim import Roll, job_directory
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import door
+from perun_like.monitoring import leaving
 from perun_like.monitoring.leaving import Leaving
+from perun_like.monitoring.saving import recover
 from perun_like.sampling.local import name_part
 from perun_like.sampling.ranks import write_note
 from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Part, Tail, footer, frames
 from perun_like.store.place import RunPlace
+from perun_like.testing.parts import write_part
 
 SAMPLERS = ("", "view-1")  # the host's own, and that of ranks that see other devices
 
@@ -33,7 +38,7 @@ def run(tmp_path: Path) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path) -> RunPlace:
-    return RunPlace.claim_together(str(tmp_path / "results"), "app", None, "job")
+    return RunPlace.claim_together(str(tmp_path / "results"), "heat", None, "job")
 
 
 def killed_sampler(run: str, place: RunPlace, view: str, number: int) -> str:
@@ -110,6 +115,38 @@ def test_a_copy_that_has_taken_the_place_of_its_part_is_completed(run: str, plac
     os.rename(tmp_path / "copy", part)
     leave(run, place)
     assert rows(part) == [(0, 1, 1, 7)]
+
+
+def saved_as(name: str) -> Callable[[RunPlace], None]:
+    """What another rank does while rank 0 gets ready: the parts become a file of this name."""
+
+    def save(place: RunPlace) -> None:
+        write_part(place.part("node"), part_of(0, [0], 2), job=os.path.basename(place.parts))
+        recover(place.parts)
+        (path,) = Path(place.parts).parent.glob("heat/*.h5")
+        os.rename(path, path.with_name(name.format(path.stem)))
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("fate", "is_told"),
+    [
+        (lambda place: shutil.rmtree(place.parts), True),
+        (saved_as("{}.h5"), False),
+        (saved_as("another run's.h5"), True),
+    ],
+)
+def test_for_parts_that_are_gone_nobody_waits(
+    run: str, place: RunPlace, monkeypatch: pytest.MonkeyPatch, fate: Callable[[RunPlace], None], is_told: bool
+) -> None:
+    """Rank 0 would wait for other hosts as long as it may."""
+    monkeypatch.setattr(leaving, "_OTHER_HOSTS_S", float("inf"))
+    roll = Roll(run)
+    roll.enter(0)
+    first = Leaving(run, roll, place, Comm(rank=0, size=2, local_size=1), waits=True)
+    assert not first.makes_result(lambda: fate(place))
+    assert (first.problem is not None and f"{place.parts} was removed" in first.problem) == is_told
 
 
 def test_nothing_is_kept_of_a_sampler_that_never_began_its_part(run: str, place: RunPlace) -> None:
