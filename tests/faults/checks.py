@@ -135,6 +135,7 @@ def _look_at_results(trial: Trial, outcome: Outcome) -> None:
             outcome.lost.append(f"{path.name} can't be read: {error!r}")
             continue
         _look_at_samples(trial, recording, outcome)
+        _look_at_gaps(trial, recording, outcome)
         if trial.powercap is not None:
             known = trial.fault.truth and trial.fault.samples
             outcome.wrong += _untrue(tree, recording, trial.powercap if known else None)
@@ -154,6 +155,19 @@ def _look_at_samples(trial: Trial, recording: Recording, outcome: Outcome) -> No
     outcome.loss_s = max(0.0, (until_ns - min(last_ns)) / 1e9)
     if outcome.loss_s > trial.fault.most_lost_s:
         outcome.lost.append(f"the last {outcome.loss_s:.3f} s have no samples")
+
+
+def _look_at_gaps(trial: Trial, recording: Recording, outcome: Outcome) -> None:
+    """Whether there is time between the program's start and the last sample in which something was not read."""
+    if not trial.fault.samples:
+        return
+    for stream in (stream for host in recording.hosts for stream in host.streams if len(stream.t0_ns)):
+        # How long a sweep took says itself; the first one was before the program.
+        ended_ns = [recording.window_ns[0] - stream.period_ns, *stream.t1_ns.tolist()]
+        idle_ns = [begin - end for begin, end in zip(stream.t0_ns.tolist(), ended_ns, strict=False)]
+        gap_s = (max(idle_ns) - stream.period_ns) / 1e9
+        if gap_s > trial.fault.most_gap_s:
+            outcome.lost.append(f"{stream.backend} was not read for {gap_s:.3f} s beyond its period")
 
 
 def _untrue(tree: DataNode, recording: Recording, powercap: SimulatedPowercap | None) -> Iterator[str]:

@@ -61,6 +61,7 @@ class Fault:
         options: Of ``perun-like profile``.
         cuts: Whether sampling ends with it: samples are to reach up to the strike, not to the program's end.
         most_lost_s: How much may be lacking at the end.
+        most_gap_s: How long nothing may have been read at most, between the start and the last sample.
         ranks: How many processes begin.
         length_s: How long the program works: a random time between these.
         at_start: Whether it may strike before the program has begun.
@@ -84,6 +85,7 @@ class Fault:
     options: tuple[str, ...] = ()
     cuts: bool = False
     most_lost_s: float = MOST_LOST_S
+    most_gap_s: float = MOST_LOST_S
     ranks: int = 1
     length_s: tuple[float, float] = (0.2, 1.0)
     at_start: bool = False

@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Callable
 
-from .fault import Fault
+from .fault import MOST_LOST_S, Fault
 from .processes import send
 from .trial import Trial
+
+_MOST_S, _LONGEST_S = 0.5, 1.0
 
 
 def stopped(*roles: str) -> Callable[[Trial], None]:
@@ -17,7 +19,7 @@ def stopped(*roles: str) -> Callable[[Trial], None]:
     def strike(trial: Trial) -> None:
         pids = [pid for role in roles for pid in trial.pids(role)]
         trial.kill(*roles, number=signal.SIGSTOP)
-        trial.pause(0.5)
+        trial.pause(_MOST_S)
         for pid in pids:
             send(pid, signal.SIGCONT)
 
@@ -28,7 +30,7 @@ def group_stopped(trial: Trial) -> None:
     """SIGSTOP and SIGCONT of the whole process group, as shells do."""
     trial.moment()
     os.killpg(trial.process.pid, signal.SIGSTOP)
-    trial.pause(0.5)
+    trial.pause(_MOST_S)
     os.killpg(trial.process.pid, signal.SIGCONT)
 
 
@@ -45,9 +47,16 @@ def profiler_until_end(trial: Trial) -> None:
 
 FAULTS = [
     Fault("application stopped and continued", stopped("app")),
-    Fault("sampler stopped and continued", stopped("sampler")),
+    Fault("sampler stopped and continued", stopped("sampler"), most_gap_s=_MOST_S + MOST_LOST_S),
     Fault("profiler stopped and continued", stopped("profiler")),
     Fault("profiler stopped until the program has ended", profiler_until_end),
     Fault("process group stopped and continued", group_stopped),
-    Fault("sampler stopped for ever", lambda trial: trial.kill("sampler", number=signal.SIGSTOP), cuts=True),
+    # The profiler has it go on when the program has ended.
+    Fault(
+        "sampler stopped for ever",
+        lambda trial: trial.kill("sampler", number=signal.SIGSTOP),
+        length_s=(0.2, _LONGEST_S),
+        most_gap_s=_LONGEST_S + MOST_LOST_S,
+        cuts=True,
+    ),
 ]

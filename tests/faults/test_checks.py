@@ -89,6 +89,13 @@ def lose_the_end(trial: Trial) -> None:
     trial.struck_ns = time.monotonic_ns()
 
 
+def lose_the_midst(trial: Trial) -> None:
+    """The sampler reads nothing for as long as the program works once it might go on, and then again."""
+    trial.kill("sampler", number=signal.SIGSTOP, after=lambda: None)
+    (app,) = trial.apps
+    processes.send(app, signal.SIGUSR1)
+
+
 def leave_process(trial: Trial) -> None:
     if not trial.bare:
         process = subprocess.Popen(["sleep", "600"], env=trial.environ, start_new_session=True)
@@ -120,6 +127,7 @@ ALL_BAD = [
     Bad("a part that can't be recovered", "lost", later(leave_damaged_part), "can't be recovered"),
     Bad("samples lacking at the end", "lost", strike_too_late, "have no samples"),
     Bad("samples of half a second lost", "lost", lose_the_end, "have no samples", WAITS),
+    Bad("samples of half a second not taken", "lost", lose_the_midst, "was not read for", WAITS),
     Bad("a process left", "orphaned", leave_process, "a process: profiler"),
     Bad("host-local memory left", "orphaned", later(leave_memory), "host-local memory"),
     Bad("a temporary file left", "orphaned", later(leave_file), "a file beside the results"),
