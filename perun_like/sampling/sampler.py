@@ -144,9 +144,11 @@ class Sampler:
         if self._activity is not None:
             self._activity.touch()
         self._wait_for([sweeper.sync(after_ns) for sweeper in self._sweepers.values()])
+        self._keep_clocks()  # who is asked all the time never has a second to look
 
     def look(self) -> None:
-        """Once a second: rest if there is nothing to measure; see which ranks have come."""
+        """Once a second: see whether clocks were set; rest if nothing is measured; see which ranks have come."""
+        self._keep_clocks()
         if self._activity is not None and not self._rests and self._activity.is_over():
             self._rests = True
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
@@ -159,8 +161,8 @@ class Sampler:
     @property
     def looks(self) -> bool:
         """Whether once a second there is anything to do."""
-        followed = self._activity is not None and not self._rests
-        return bool(self._order.get("live")) or self.company is not None or followed
+        reads = (self.started or self._activity is not None) and not self._rests
+        return bool(self._order.get("live")) or self.company is not None or reads
 
     def _heed(self, company: Company) -> None:
         """Watch the processes of ranks that have started since, see what they see, and keep out of their way."""
@@ -250,6 +252,10 @@ class Sampler:
         if self._notes is not None:
             self._notes.keep()
         self._clocks.keep()
+
+    def _keep_clocks(self) -> None:
+        with contextlib.suppress(OSError):  # where there is no room for it now, there may be later
+            self._clocks.keep()
 
     def keep_within_budget(self) -> None:
         """Have older samples thinned out if the part has become too large."""

@@ -15,18 +15,20 @@ from .preload import preload
 from .trial import Trial
 
 _ASLEEP = "time asleep"
+_NOTED_S = 1.2  # a sampler looks at the clocks once a second
 _BY_S = (-400 * 86400, -3600, -2, -0.05, 0.05, 2, 3600, 400 * 86400)
 
 
-def stepping(clock: int, *by_s: float, killed: str = "") -> Callable[[Trial], None]:
-    """A clock is set to another time at a random moment, and a process killed after that, perhaps."""
+def stepping(clock: int, *by_s: float, killed: str = "", after_s: float = 0.0) -> Callable[[Trial], None]:
+    """A clock is set to another time at a random moment, and a process killed some time after that, perhaps."""
 
     def strike(trial: Trial) -> None:
-        trial.moment()
+        trial.moment(0.5 if after_s else None)
         new = trial.directory / "step.new"
         new.write_text(f"{clock} {int(trial.random.choice(by_s) * 1e9)}")
         new.rename(_step(trial))
         if killed:
+            time.sleep(after_s)
             trial.kill(killed, after=lambda: trial.moment(0.2))
 
     return strike
@@ -65,4 +67,12 @@ FAULTS = [
         cuts=True,
     ),
     Fault("machine suspended", stepping(time.CLOCK_BOOTTIME, 10, 3600), setup=settable, look=asleep),
+    Fault(
+        "machine suspended, the sampler killed soon",
+        stepping(time.CLOCK_BOOTTIME, 10, 3600, killed="sampler", after_s=_NOTED_S),
+        setup=settable,
+        look=asleep,
+        length_s=(2.6, 3.0),
+        cuts=True,
+    ),
 ]

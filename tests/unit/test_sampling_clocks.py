@@ -37,10 +37,10 @@ sampler.prepare()
 sampler.start()
 start_ns = time.monotonic_ns()
 sampler.watch({"rank": 0, "pid": os.getpid(), "start_ns": start_ns})
-sampler.move()
-stepped = True
 sampler.sync(start_ns)
 sampler.move()
+stepped = True
+{"move": sampler.move, "look": sampler.look, "sync": lambda: sampler.sync(start_ns)}[sys.argv[2]]()
 print(start_ns, flush=True)
 sys.stdin.read()
 """
@@ -122,11 +122,12 @@ def order(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("did", ["move", "look", "sync"])
 @pytest.mark.parametrize("completed", [False, True], ids=["as it is left", "completed by another process"])
 def test_a_sampler_killed_after_its_machine_had_slept(
-    tmp_path: Path, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch, completed: bool
+    tmp_path: Path, order: dict[str, Any], completed: bool, did: str
 ) -> None:
-    command = [sys.executable, "-c", SAMPLER, json.dumps(order)]
+    command = [sys.executable, "-c", SAMPLER, json.dumps(order), did]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     start_ns = int(process.stdout.readline())
