@@ -13,12 +13,13 @@ energy of the calls is then d times the sum of A (1 - A / L).
 
 What comes before and after a call has a power of its own where one thing leads to another. So the time between calls is
 divided into phases, whose lengths are those of half a usual call to a whole one, and the rest. Each has its time in
-each interval and its own d, but the longest outside of calls: its power is p. When the value of a read was counted is
+each interval and its own d, but the longest outside of calls: its power is p. Intervals that reach into a pause much
+longer than usual are left out: the program does something else then. When the value of a read was counted is
 known to an update of the counter, so time in a phase is a mean over all that the edges of an interval may be.
 
 The error of d is taken from groups of intervals that follow each other: what is alike in neighbours isn't counted as
 chance twice. All this presumes that power follows the program at once, and is as good as a power that is constant in
-each phase describes the true one; a fifth of the correction stands for that, see ``benchmarks/accuracy.py``.
+each phase describes the true one; a fifth of the correction stands for that, see ``benchmarks/short_calls.py``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from perun_like.analysis.ages import Ages
 from perun_like.analysis.counters import Counter
+from perun_like.analysis.phases import CALL, PAUSE, PHASES, Course
 from perun_like.analysis.statistics import student_975
 from perun_like.analysis.windows import Windows
 from perun_like.model.recording import Int64s
@@ -43,13 +45,8 @@ _GROUPS = 20
 _FEWEST_GROUPS = 8
 _FEWEST, _MOST = 5, 160  # reads in a group: more make the figure of a long run take longer, and hardly better
 _RARE = 0.01  # of the time in calls: phases that take less aren't told apart from the longest one
-_LONG_NS = 1 << 50
 _MODEL = 0.2  # of the correction
 _LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
-_AFTER = (1, 1, 1, 1, 2, 2)  # lengths of phases after a call, in halves of a usual one
-_BEFORE = (1, 1)  # and before the next
-_CALL, _REST = 0, len(_AFTER) + 1  # columns of phases
-_PHASES = _REST + 1 + len(_BEFORE)
 
 
 class Correction(NamedTuple):
@@ -133,7 +130,7 @@ def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
     gap_ns = int(shown_ns[-1] - shown_ns[0]) // (count - 1)
     intervals = _intervals(reads, calls, rows, group, min(reads.tick_ns, gap_ns))
     found = _fitted(intervals)
-    if found is None:
+    if found is None or intervals.left_out_s > float(intervals.calls_s.sum()):
         return None
     times = float(calls.duration_s.sum()) / float(intervals.calls_s.sum())  # what wasn't looked at is like what was
     return Correction(found.value_j * times, found.half_j * times)
@@ -150,28 +147,34 @@ class _Intervals(NamedTuple):
     """Intervals between reads, in groups of neighbours.
 
     Attributes:
-        group: Of each, shape (intervals,), as those below.
+        number: Of each, shape (intervals,), as those below: that of a neighbour is the next.
+        group: Which it is in.
         energy_j, length_s: Nan where the energy isn't known.
         calls_s: Time in calls.
         phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
+        left_out_s: Time in calls of intervals that reach into a pause.
     """
 
+    number: Int64s
     group: Int64s
     energy_j: Floats
     length_s: Floats
     calls_s: Floats
     phases_s: Floats
+    left_out_s: float
 
 
 def _intervals(reads: _Reads, calls: Windows, rows: Int64s, group: Int64s, blur_ns: int) -> _Intervals:
     edges_ns = reads.shown_ns[rows]
-    course = _Course.of(*_near(calls, edges_ns, group, blur_ns), int(edges_ns[0]) - blur_ns)
+    course = Course.of(*_near(calls, edges_ns, group, blur_ns), int(edges_ns[0]) - blur_ns)
     t_ns = (edges_ns - course.start_ns).astype(np.float64)
     energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
-    calls_ns = np.interp(t_ns, course.edges_ns, course.until_ns[:, _CALL])
-    within = group[1:] == group[:-1]
-    lengths = (np.diff(t_ns), np.diff(calls_ns), np.diff(course.mean(t_ns, blur_ns), axis=0))
-    return _Intervals(group[1:][within], energy_j[within], *(each[within] / 1e9 for each in lengths))
+    length_s, phases_s = np.diff(t_ns) / 1e9, np.diff(course.mean(t_ns, blur_ns), axis=0) / 1e9
+    calls_s = np.diff(np.interp(t_ns, course.edges_ns, course.until_ns[:, CALL])) / 1e9
+    within, steady = group[1:] == group[:-1], phases_s[:, PAUSE] < 1e-9
+    some = np.flatnonzero(within & steady)
+    left_out_s = float(calls_s[within & ~steady].sum())
+    return _Intervals(some, group[1:][some], energy_j[some], length_s[some], calls_s[some], phases_s[some], left_out_s)
 
 
 def _near(calls: Windows, edges_ns: Int64s, group: Int64s, blur_ns: int) -> tuple[Int64s, Int64s]:
@@ -187,73 +190,12 @@ def _near(calls: Windows, edges_ns: Int64s, group: Int64s, blur_ns: int) -> tupl
     return calls.a_ns[near], calls.b_ns[near]
 
 
-class _Course(NamedTuple):
-    """How much time there was in each phase up to an instant.
-
-    Attributes:
-        start_ns: Where it begins.
-        edges_ns: Where phases begin, from there, shape (edges,).
-        until_ns: Time in each phase before each edge, shape (edges, phases).
-        sum_ns2: The integral of that.
-    """
-
-    start_ns: int
-    edges_ns: Floats
-    until_ns: Floats
-    sum_ns2: Floats
-
-    @classmethod
-    def of(cls, a_ns: Int64s, b_ns: Int64s, start_ns: int) -> _Course:
-        """The phases of calls and of the time between them, from an instant on, and after them without end."""
-        start_ns = min(start_ns, int(a_ns[0]))
-        gaps_ns = np.append(a_ns[1:], b_ns[-1] + _LONG_NS) - b_ns
-        phases_ns = _phases(b_ns - a_ns, gaps_ns, int(np.median(b_ns - a_ns)) // 2)
-        lengths_ns = np.concatenate([[a_ns[0] - start_ns], phases_ns.ravel()]).astype(np.float64)
-        steps_ns = np.zeros((len(lengths_ns), _PHASES))
-        steps_ns[np.arange(len(lengths_ns)), np.append(_REST, np.tile(np.arange(_PHASES), len(a_ns)))] = lengths_ns
-        until_ns = _cumulated(steps_ns)
-        sum_ns2 = _cumulated((until_ns[1:] + until_ns[:-1]) / 2 * lengths_ns[:, None])
-        return cls(start_ns, np.append(0.0, np.cumsum(lengths_ns)), until_ns, sum_ns2)
-
-    def mean(self, t_ns: Floats, blur_ns: int) -> Floats:
-        """Time in each phase up to some instants, the mean over a time around each: shape (instants, phases)."""
-        blur_ns = max(blur_ns, 2)
-        return (self._integral(t_ns + blur_ns / 2) - self._integral(t_ns - blur_ns / 2)) / blur_ns
-
-    def _integral(self, t_ns: Floats) -> Floats:
-        place = np.searchsorted(self.edges_ns[1:-1], t_ns, "right")
-        length_ns = np.maximum(self.edges_ns[place + 1] - self.edges_ns[place], 1.0)
-        since_ns = t_ns - self.edges_ns[place]
-        rising = (self.until_ns[place + 1] - self.until_ns[place]) * (since_ns**2 / length_ns / 2)[:, None]
-        return np.asarray(self.sum_ns2[place] + self.until_ns[place] * since_ns[:, None] + rising)
-
-
-def _cumulated(steps: Floats) -> Floats:
-    return np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
-
-
-def _phases(calls_ns: Int64s, gaps_ns: Int64s, half_ns: int) -> Int64s:
-    """Lengths of the phases from each call to the next, in their order: shape (calls, phases)."""
-    after = _taken(gaps_ns, half_ns, _AFTER)
-    before = _taken(gaps_ns - sum(after), half_ns, _BEFORE)
-    return np.stack([calls_ns, *after, gaps_ns - sum(before) - sum(after), *reversed(before)], axis=1)
-
-
-def _taken(left_ns: Int64s, half_ns: int, times: Iterable[int]) -> list[Int64s]:
-    """Phases of some lengths, one after the other, as far as there is time left for them."""
-    taken: list[Int64s] = []
-    for number in times:
-        taken.append(np.minimum(left_ns, number * half_ns))
-        left_ns = left_ns - taken[-1]
-    return taken
-
-
 def _fitted(of: _Intervals) -> Correction | None:
     """The correction by least squares over all groups, and its error by how they differ."""
     parts, power_w = of.phases_s / of.length_s[:, None], of.energy_j / of.length_s
     chosen = _told_apart(of.phases_s.sum(axis=0))
     x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
-    some = (of.group[1:] == of.group[:-1]) & ~np.isnan(y)
+    some = (of.group[1:] == of.group[:-1]) & (np.diff(of.number) == 1) & ~np.isnan(y)
     x, y, group = x[some], y[some], of.group[1:][some]
     xx = x.T @ x
     norms = np.sqrt(xx.diagonal())
@@ -263,7 +205,7 @@ def _fitted(of: _Intervals) -> Correction | None:
     inverse = np.linalg.inv(xx)
     more_w = inverse @ (x.T @ y)
     # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
-    lacks_s = np.where(chosen == _CALL, of.calls_s.sum(), 0.0) - of.calls_s @ parts[:, chosen]
+    lacks_s = np.where(chosen == CALL, of.calls_s.sum(), 0.0) - of.calls_s @ parts[:, chosen]
     left_w = y - x @ more_w
     scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))
     spread = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
@@ -277,6 +219,6 @@ def _fitted(of: _Intervals) -> Correction | None:
 
 def _told_apart(phases_s: Floats) -> Int64s:
     """Calls, and the phases between them whose power is told apart from that of the longest of these."""
-    base = 1 + np.argmax(phases_s[1:])
-    enough_s = _RARE * phases_s[_CALL]
-    return np.array([phase for phase in range(_PHASES) if phase != base and phases_s[phase] > enough_s], np.int64)
+    outside_s = np.where(np.arange(PHASES) == CALL, 0.0, phases_s)
+    enough = (phases_s > _RARE * phases_s[CALL]) & (np.arange(PHASES) != np.argmax(outside_s))
+    return np.flatnonzero(enough)

@@ -122,6 +122,17 @@ def test_what_follows_a_call_is_not_taken_for_the_call() -> None:
         assert found.ends_j[0] <= made.truth_j - made.interpolated_j <= found.ends_j[1]
 
 
+def test_what_a_program_does_in_a_long_pause_is_not_taken_for_its_calls() -> None:
+    """For 2 s it calls, for 2 s it computes and draws 90 W more: that would make calls look thrifty."""
+    calls = [call for call in calls_of(7, at_random) if call[0] // (2 * S) % 2]
+    pauses = [(n * S, (n + 2) * S) for n in range(0, SECONDS, 4)]
+    made = case(7, calls, Sum([following(calls, 60.0), following(pauses, 90.0), Constant(20.0)]), 20 * MS)
+    found = made.found()
+    assert found is not None
+    assert found.ends_j[0] <= made.truth_j - made.interpolated_j <= found.ends_j[1]
+    assert made.interpolated_j + found.value_j == pytest.approx(made.truth_j, rel=0.1)
+
+
 def test_counters_that_are_read_together_are_added() -> None:
     calls = calls_of(1, at_random)
     power = Sum([following(calls, 120.0), drifting(1)])
