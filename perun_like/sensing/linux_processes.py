@@ -38,6 +38,7 @@ class Seen(NamedTuple):
         used: Its own and inherited amounts.
         inherited: The part of ``used`` that came from processes it waited for, at most: storage has only the sum.
         faults: Page faults so far: without a new one its resident memory can't have grown.
+        texts: What its files stat, io and statm said: as long as they say the same, nothing has changed.
     """
 
     pid: int
@@ -49,6 +50,7 @@ class Seen(NamedTuple):
     faults: int
     rss_b: int
     rss_peak_b: int
+    texts: tuple[bytes, bytes, bytes]
 
 
 class ProcessTree:
@@ -97,7 +99,7 @@ class ProcessTree:
 
     def _start(self, first: Seen) -> None:
         self._root = self._root or first
-        self._sees_storage = self._storage(first.pid) is not None  # a kernel may be built without it
+        self._sees_storage = _storage(first.texts[1]) is not None  # a kernel may be built without it
         self._members[first.pid] = first
         if first.pid in self._others:  # a rank that had begun before we looked may have children by now
             self._others = {os.getpid()}
@@ -110,7 +112,10 @@ class ProcessTree:
 
     def _look(self, pid: int, old: Seen | None = None) -> Seen | None:
         """The process now; None if it is gone, or if its number is another's by now."""
-        stat = _slurp(f"{self._proc}/{pid}/stat")
+        folder = f"{self._proc}/{pid}"
+        texts = stat, io, statm = _slurp(f"{folder}/stat"), _slurp(f"{folder}/io"), _slurp(f"{folder}/statm")
+        if old is not None and texts == old.texts:
+            return old
         if not stat:
             return None
         fields = stat[stat.rindex(b")") + 2 :].split(b" ", 20)  # the name before may hold anything
@@ -119,7 +124,7 @@ class ProcessTree:
             return None
         inherited = int(fields[13]) + int(fields[14])
         faults = int(fields[7]) + int(fields[9])
-        storage = self._storage(pid) or ((old.used[1], old.used[2]) if old is not None else (0, 0))
+        storage = _storage(io) or ((old.used[1], old.used[2]) if old is not None else (0, 0))
         return Seen(
             pid=pid,
             parent=int(fields[1]),
@@ -128,19 +133,10 @@ class ProcessTree:
             used=(int(fields[11]) + int(fields[12]) + inherited, storage[0], storage[1]),
             inherited=(inherited, storage[0], storage[1]),
             faults=faults,
-            rss_b=self._rss_b(pid),
+            rss_b=_rss_b(statm),
             rss_peak_b=old.rss_peak_b if old is not None and faults == old.faults else self._rss_peak_b(pid),
+            texts=texts,
         )
-
-    def _storage(self, pid: int) -> tuple[int, int] | None:
-        """Bytes read and written, of the process and those it waited for; None where that isn't ours to see."""
-        words = _slurp(f"{self._proc}/{pid}/io").split()
-        return (int(words[9]), int(words[11])) if len(words) > 11 else None
-
-    def _rss_b(self, pid: int) -> int:
-        """From statm: the figure in stat is off by up to some hundred pages a CPU since Linux 6.2."""
-        words = _slurp(f"{self._proc}/{pid}/statm").split(None, 2)
-        return int(words[1]) * _PAGE_B if len(words) > 1 else 0
 
     def _rss_peak_b(self, pid: int) -> int:
         _, _, rest = _slurp(f"{self._proc}/{pid}/status").partition(b"VmHWM:")
@@ -221,6 +217,18 @@ class ProcessTree:
 def _minus(a: Amounts, b: Amounts) -> Amounts:
     """Element by element, not below zero."""
     return max(0, a[0] - b[0]), max(0, a[1] - b[1]), max(0, a[2] - b[2])
+
+
+def _storage(io: bytes) -> tuple[int, int] | None:
+    """Bytes read and written, of the process and those it waited for; None where that isn't ours to see."""
+    words = io.split()
+    return (int(words[9]), int(words[11])) if len(words) > 11 else None
+
+
+def _rss_b(statm: bytes) -> int:
+    """From statm: the figure in stat is off by up to some hundred pages a CPU since Linux 6.2."""
+    words = statm.split(None, 2)
+    return int(words[1]) * _PAGE_B if len(words) > 1 else 0
 
 
 def _slurp(path: str, size: int = 4096) -> bytes:
