@@ -15,13 +15,10 @@ Pipes need no semaphores and no helper process, and the kernel tells each side w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
-import termios
 import time
-from array import array
 from typing import TYPE_CHECKING, Any
 
 from perun_like.errors import SamplerError
@@ -102,6 +99,10 @@ class Connection:
 
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes can be sent without waiting for the other side to read (Linux)."""
+        import fcntl  # these three are imported only where somebody wants the newest values
+        import termios
+        from array import array
+
         unread = array("i", [0])
         fcntl.ioctl(self._write_fd, termios.FIONREAD, unread)
         return unread[0] + size < _ROOM
