@@ -66,6 +66,7 @@ class Sampler:
         self._budget_b: int = order.get("spool_budget_b", SPOOL_BUDGET_B)
         self._budget: Budget | None = None
         self._missing: list[Missing] = []
+        self._unkept: list[dict[str, Any]] = []  # notes for which there was no room yet
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
         self._next_stream = 0
         self._rests = False
@@ -129,14 +130,21 @@ class Sampler:
         """A process of the application has been started, or has ended."""
         is_first = self._context.application_pid is None
         self._context.watch(process["pid"])
-        self._part.write_json(NOTE, {"process": process})
+        self.note({"process": process})
         for sweeper in self._sweepers.values():
             if is_first and sweeper.reads_energy:  # what the run uses is counted from here
                 sweeper.sync(process["start_ns"])
 
     def note(self, content: dict[str, Any]) -> None:
-        """Keep something beside the samples."""
-        self._part.write_json(NOTE, content)
+        """Keep something beside the samples, now or as soon as there is room for it."""
+        self._unkept.append(content)
+        with contextlib.suppress(OSError):
+            self._keep_notes()
+
+    def _keep_notes(self) -> None:
+        while self._unkept:
+            self._part.write_json(NOTE, self._unkept[0])
+            del self._unkept[0]
 
     def sync(self, after_ns: int) -> None:
         """Sweep once that shows what there was at an instant, resting or not; return when that is done."""
@@ -155,8 +163,9 @@ class Sampler:
         if self.company is not None:
             self._heed(self.company)
             if not self._knows_error:
-                self._knows_error = True
-                self._clocks.keep_error()
+                with contextlib.suppress(OSError):  # where there is no room for it now, there may be later
+                    self._clocks.keep_error()
+                    self._knows_error = True
 
     @property
     def looks(self) -> bool:
@@ -171,7 +180,7 @@ class Sampler:
             self._context.watch(pid)
         newcomers = company.newcomers()
         for rank, choice in newcomers.items() if self._hides else ():
-            self._part.write_json(NOTE, {"gpus_of_rank": rank, "gpus": self._gpus_seen_with(choice)})
+            self.note({"gpus_of_rank": rank, "gpus": self._gpus_seen_with(choice)})
         self._keep_away(company.bound)
 
     def _gpus_seen_with(self, choice: Mapping[str, str]) -> list[str]:
@@ -197,7 +206,7 @@ class Sampler:
             seen = [sensor for sensor in sensors if not sensor.outside]
             if inside := self._outside.get(name, set()).intersection(sensor.id for sensor in seen):
                 self._outside[name] -= inside
-                self._part.write_json(NOTE, {"inside": sorted(inside)})
+                self.note({"inside": sorted(inside)})
                 new = tuple(sensor for sensor in seen if sensor.id not in known)
                 first = self._next_stream
                 self._open_all({name: (found.backends[name], new)})
@@ -247,6 +256,7 @@ class Sampler:
         with contextlib.suppress(OSError):  # then they go to where it is now, if it is anywhere
             self._part.restore()
         self._sign()
+        self._keep_notes()
         for stream, sweeper in self._sweepers.items():
             self._part.move(stream, sweeper.tail)
         if self._notes is not None:
