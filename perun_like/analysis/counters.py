@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from perun_like.model.narrow import RawColumn, blocks
 from perun_like.model.recording import Bools, Int64s, Stream
 from perun_like.sensing.contract import COUNTER, Sensor
 from perun_like.sensing.limits import most_counted, uncertainty
 
 _LONG = 1 << 18  # reads
-_BLOCK = 1 << 16  # steps: what fits into a processor's cache
 
 
 class Counter(NamedTuple):
@@ -93,13 +93,14 @@ class Counters(Mapping[str, Counter]):
 
     def _counter(self, stream: Stream, row: int) -> Counter:
         sensor, raw = stream.sensors[row], stream.raw[row]
-        usable = stream.valid[row] & _possible(sensor, raw)
+        possible = [np.empty(0, np.bool_), *(_possible(sensor, block) for block in blocks(raw))]
+        usable = stream.valid[row] & np.concatenate(possible)
         if usable.all():  # no copy of a column that may be long
             return unwrap(sensor, stream.t0_ns, stream.t1_ns, raw)
         key = id(stream), usable.tobytes()
         if key not in self._times:  # they are looked up once for all
             self._times[key] = (stream.t0_ns[usable], stream.t1_ns[usable])
-        return unwrap(sensor, *self._times[key], raw[usable], failed=int(np.sum(~usable)))
+        return unwrap(sensor, *self._times[key], np.asarray(raw)[usable], failed=int(np.sum(~usable)))
 
 
 def counters(stream: Stream) -> list[Counter]:
@@ -107,7 +108,7 @@ def counters(stream: Stream) -> list[Counter]:
     return list(Counters([stream]).values())
 
 
-def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: Int64s, failed: int = 0) -> Counter:
+def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: RawColumn, failed: int = 0) -> Counter:
     """One counter from its successful reads.
 
     Args:
@@ -117,25 +118,45 @@ def unwrap(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, raw: Int64s, failed: in
         raw: Raw values, int64, shape (reads,).
         failed: How many reads failed, kept for the record.
     """
-    units = np.zeros(len(raw), np.int64)
-    step = units[1:]
-    np.subtract(raw[1:], raw[:-1], out=step)
+    reads = len(raw)
+    units, wrapped, missing = np.zeros(reads, np.int64), np.zeros(reads, np.bool_), np.zeros(reads, np.bool_)
+    for rows, step in _steps(raw):
+        span_ns = t1_ns[rows] - t0_ns[rows.start - 1 : rows.stop - 1]
+        if not _are_plain(sensor, span_ns, step):
+            wrapped[rows], missing[rows] = _unwrapped(sensor, span_ns, step)
+        step[:1] += units[rows.start - 1]
+        np.cumsum(step, out=units[rows])
+    return Counter(sensor, t0_ns, t1_ns, units, _cumulated(wrapped), _cumulated(missing), missing, failed)
+
+
+def _steps(raw: RawColumn) -> Iterator[tuple[slice, Int64s]]:
+    """Differences of neighbouring values, a block at a time: of which values, and new arrays of how much."""
+    last, first = np.empty(0, np.int64), 0
+    for values in blocks(raw):
+        step = np.diff(values, prepend=last)
+        first += len(values)
+        yield slice(first - len(step), first), step
+        last = values[-1:]
+
+
+def _are_plain(sensor: Sensor, span_ns: Int64s, step: Int64s) -> bool:
+    """Whether steps are all possible without a wrap between the closest reads, and none is ambiguous between any."""
+    if not len(step):
+        return True
+    if step.min() < 0:
+        return False
+    most = most_counted(sensor, np.array([span_ns.min(), span_ns.max()]))
+    return most is None or bool(step.max() <= most[0] and (sensor.modulus is None or most[1] < sensor.modulus))
+
+
+def _unwrapped(sensor: Sensor, span_ns: Int64s, step: Int64s) -> tuple[Bools, Bools]:
+    """Undo wraps in steps, and make those nothing that are missing: which wrapped, and which these are."""
     wrapped = step < 0
     if sensor.modulus is not None:
         step[wrapped] += sensor.modulus
-    missing = _missing(sensor, t0_ns, t1_ns, step)
+    missing = _say_nothing(sensor, span_ns, step)
     step[missing] = 0
-    np.cumsum(step, out=step)
-    return Counter(
-        sensor=sensor,
-        t0_ns=t0_ns,
-        t1_ns=t1_ns,
-        units=units,
-        wraps=_cumulated(wrapped & ~missing, len(raw)),
-        gaps=_cumulated(missing, len(raw)),
-        missing=np.concatenate([np.zeros(min(len(raw), 1), np.bool_), missing]),
-        failed=failed,
-    )
+    return wrapped & ~missing, missing
 
 
 def _possible(sensor: Sensor, raw: Int64s) -> Bools:
@@ -143,15 +164,6 @@ def _possible(sensor: Sensor, raw: Int64s) -> Bools:
     if sensor.modulus is None:
         return np.asarray(raw >= 0)
     return np.asarray((raw >= 0) & (raw < sensor.modulus))
-
-
-def _missing(sensor: Sensor, t0_ns: Int64s, t1_ns: Int64s, step: Int64s) -> Bools:
-    """Which steps say nothing, block by block: what is worked out on the way is as long as the columns."""
-    missing = np.zeros(len(step), np.bool_)
-    for first in range(0, len(step), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        missing[rows] = _say_nothing(sensor, t1_ns[1:][rows] - t0_ns[:-1][rows], step[rows])
-    return missing
 
 
 def _say_nothing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
@@ -164,10 +176,6 @@ def _say_nothing(sensor: Sensor, span_ns: Int64s, step: Int64s) -> Bools:
     return np.asarray(ambiguous | backwards | (step > most))
 
 
-def _cumulated(steps: Bools, reads: int) -> Int64s:
-    """Running sums with a 0 before the first step; they take no room where there is nothing to count."""
-    if not steps.any():
-        return np.broadcast_to(np.int64(0), reads)
-    total = np.zeros(reads, np.int64)
-    np.cumsum(steps, out=total[1:])
-    return total
+def _cumulated(which: Bools) -> Int64s:
+    """How many up to each read; they take no room where there is nothing to count."""
+    return np.cumsum(which, dtype=np.int64) if which.any() else np.broadcast_to(np.int64(0), len(which))

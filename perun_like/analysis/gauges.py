@@ -42,7 +42,8 @@ class Gauge(NamedTuple):
         valid, sensor = stream.valid[row], stream.sensors[row]
         t0_ns = stream.t0_ns[valid]
         at_ns = t0_ns + (stream.t1_ns[valid] - t0_ns) // 2
-        return cls(sensor, max(stream.period_ns, stream.apart_ns), t0_ns, at_ns, stream.raw[row][valid] * sensor.scale)
+        values = np.asarray(stream.raw[row])[valid] * sensor.scale
+        return cls(sensor, max(stream.period_ns, stream.apart_ns), t0_ns, at_ns, values)
 
     def within(self, windows: Windows) -> Floats:
         """The values that were read in the windows."""

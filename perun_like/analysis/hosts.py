@@ -215,7 +215,8 @@ def _without_repeats(every: Iterable[Stream]) -> tuple[Stream, ...]:
         sensors = [_renamed(stream.sensors[row], ids) for row in rows]
         seen.update(_what(stream.sensors[row]) for row in rows)
         ids.update(sensor.id for sensor in sensors)
-        kept.append(stream._replace(sensors=tuple(sensors), raw=stream.raw[rows], valid=stream.valid[rows]))
+        raw = [stream.raw[row] for row in rows]
+        kept.append(stream._replace(sensors=tuple(sensors), raw=raw, valid=stream.valid[rows]))
     return tuple(kept)
 
 

@@ -67,7 +67,7 @@ class Readings:
             for row, sensor in enumerate(stream.sensors):
                 if sensor.id == id_ and stream.valid[row].any():
                     last = int(np.flatnonzero(stream.valid[row])[-1])
-                    return float(stream.raw[row, last]) * sensor.scale, int(stream.t0_ns[last])
+                    return float(stream.raw[row][last]) * sensor.scale, int(stream.t0_ns[last])
         return None
 
 
@@ -75,4 +75,4 @@ def _some_sweeps(stream: Stream) -> list[list[int | None]]:
     """A few complete sweeps, spread over the recording."""
     complete = np.flatnonzero(stream.valid.all(axis=0))
     chosen = complete[:: max(len(complete) // _SWEEPS_TO_COMPARE, 1)]
-    return [[int(value) for value in stream.raw[:, column]] for column in chosen]
+    return [[int(column[sweep]) for column in stream.raw] for sweep in chosen.tolist()]

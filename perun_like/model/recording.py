@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perun_like.model.narrow import RawColumn
 from perun_like.sensing.contract import Missing, Sensor
 
 Int64s = NDArray[np.int64]
@@ -20,9 +21,10 @@ class Stream(NamedTuple):
     Attributes:
         backend: Its name.
         period_ns: The grid asked for.
-        sensors: One a row of ``raw``.
+        sensors: One a column of ``raw``.
         t0_ns, t1_ns: CLOCK_MONOTONIC just before and just after each sweep, int64, shape (sweeps,), ascending.
-        raw: Raw integers as read, int64, shape (sensors, sweeps), rows contiguous. Meaningless where not valid.
+        raw: Raw integers as read, a column of ``sweeps`` a sensor: an array of int64, shape (sensors, sweeps), or
+            columns that are held narrow. Meaningless where not valid.
         valid: Whether a read succeeded, shape (sensors, sweeps).
         rank: The rank that had the sampler started which read them: of a host's ranks one reads for all.
         apart_ns: How far apart older sweeps are, where some were left out to save room; 0 where all are there.
@@ -33,7 +35,7 @@ class Stream(NamedTuple):
     sensors: tuple[Sensor, ...]
     t0_ns: Int64s
     t1_ns: Int64s
-    raw: Int64s
+    raw: Int64s | Sequence[RawColumn]
     valid: Bools
     rank: int = 0
     apart_ns: int = 0

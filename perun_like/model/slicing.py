@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from perun_like.model.narrow import cut
 from perun_like.model.recording import HostRecording, Recording, RegionCalls, Rounds, Stream
 
 _MARGIN_SWEEPS = 2  # before and after: bounds need a read on either side
@@ -52,7 +53,7 @@ def _stream(stream: Stream, window_ns: tuple[int, int]) -> Stream:
     first = int(np.searchsorted(stream.t1_ns, window_ns[0])) - _MARGIN_SWEEPS
     last = int(np.searchsorted(stream.t0_ns, window_ns[1] + old_ns)) + _MARGIN_SWEEPS
     rows = slice(max(first, 0), last)
-    raw = np.ascontiguousarray(stream.raw[:, rows])
+    raw = [cut(column, rows) for column in stream.raw]
     return stream._replace(t0_ns=stream.t0_ns[rows], t1_ns=stream.t1_ns[rows], raw=raw, valid=stream.valid[:, rows])
 
 

@@ -110,7 +110,7 @@ def _clock_ahead_ns(host: Mapping[str, Any]) -> int:
 def _rows(block: Stream, part: _Part, places: Sequence[int], width: int) -> bytes:
     cells: list[Cells | None] = [None] * width
     for place, raw, valid, sensor in zip(places, block.raw, block.valid, block.sensors, strict=True):
-        cells[place] = _cells(raw, sensor.scale, valid)
+        cells[place] = _cells(np.asarray(raw), sensor.scale, valid)
     return _joined(len(block.t0_ns), part.names, [decimals(block.t0_ns - part.start_ns, _NS_DIGITS), *cells])
 
 

@@ -367,25 +367,6 @@ def _data_b(fd: int, size: int) -> int:
     return data_b
 
 
-def row_bytes(path: str) -> dict[int, int]:
-    """About how many bytes of rows each stream of a part has, from the heads of its frames alone.
-
-    Raises:
-        OSError: it can't be read, or is a link, a pipe or the like.
-    """
-    found: dict[int, int] = {}
-    with open_plain(path) as file:
-        at, fd, size = 0, file.fileno(), os.fstat(file.fileno()).st_size
-        while len(head := os.pread(fd, _FRAME.size, at)) == _FRAME.size:
-            magic, kind, stream, _, _, length = _FRAME.unpack(head)
-            at += _FRAME.size + length
-            if magic != _FRAME_MAGIC or at > size:
-                break  # torn or damaged: what is found after it costs more
-            if kind == ROWS:
-                found[stream] = found.get(stream, 0) + length
-    return found
-
-
 def footer(path: str) -> dict[str, Any] | None:
     """What a part's last frame says; None while the part isn't complete, or if it isn't one."""
     try:

@@ -8,20 +8,27 @@ so that nothing can be lost to an overflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perun_like.model.narrow import RawColumn, blocks, narrowed
 from perun_like.model.recording import Bools, Int64s
 from perun_like.sensing.contract import COUNTER, Sensor
 from perun_like.store.schema import FIRST, MODULUS, PLAIN_ROWS, STEP, UNIT_NJ
 
 _REGISTER = 1 << 32  # RAPL counters are 32 bits wide
 _NJ_PER_UJ = 1000
-_BLOCK = 1 << 16  # values: what is worked out on the way then stays in a processor's cache
 _LARGEST = 1 << 62  # sums of magnitudes below it can't leave int64
+# The values of a column, block by block, each time anew: what is worked out on the way stays in a processor's cache.
+_Blocks = Callable[[], Iterator[Int64s]]
+
+
+class _OtherUnitError(Exception):
+    """A column's values aren't what a register of that unit shows."""
 
 
 class Column(NamedTuple):
@@ -38,10 +45,10 @@ class Column(NamedTuple):
 
 def plain(values: Int64s) -> Column:
     """A column that is stored as it is: 64 bits wide if it is short, else as narrow as its values allow."""
-    return Column(values if len(values) <= PLAIN_ROWS else _narrow(values))
+    return Column(values if len(values) <= PLAIN_ROWS else narrowed(values))
 
 
-def differences(values: Int64s, step: int = 0, modulus: int | None = None) -> Column:
+def differences(values: RawColumn, step: int = 0, modulus: int | None = None) -> Column:
     """A column of which the differences are stored, less what they usually are.
 
     Args:
@@ -50,32 +57,26 @@ def differences(values: Int64s, step: int = 0, modulus: int | None = None) -> Co
         modulus: Where a counter wraps to 0. A difference that crosses it is stored as if the counter had gone on.
     """
     if len(values) <= PLAIN_ROWS:
-        return plain(values)
-    deltas = np.zeros(len(values), np.int64)
-    np.subtract(values[1:], values[:-1], out=deltas[1:])
-    deltas[1:] -= step
-    attributes = {FIRST: int(values[0]), STEP: step}
-    if modulus is not None and _wraps(values, deltas, modulus):
-        deltas += modulus // 2
-        deltas %= modulus
-        deltas -= modulus // 2
-        attributes[MODULUS] = modulus
-    return Column(_narrow(deltas), attributes)
+        return plain(np.asarray(values))
+    return _of_differences(lambda: blocks(values), step, modulus)
 
 
-def reads(values: Int64s, valid: Bools, sensor: Sensor) -> Column:
+def reads(values: RawColumn, valid: Bools, sensor: Sensor) -> Column:
     """The column of a sensor. Reads that failed repeat the last good one."""
-    if len(values) == 0:
-        return plain(values)
-    values = _filled(values, valid)
-    if sensor.kind != COUNTER or len(values) <= PLAIN_ROWS:
-        return differences(values)
+
+    def shown() -> Iterator[Int64s]:
+        return blocks(values) if valid.all() else _filled(values, valid)
+
+    if len(values) <= PLAIN_ROWS:
+        return plain(np.concatenate([np.empty(0, np.int64), *shown()]))
+    if sensor.kind != COUNTER:
+        return _of_differences(shown)
     unit_nj = _unit_nj(sensor)
-    units = None if unit_nj is None else _in_units(values, unit_nj)
-    if units is None or unit_nj is None:
-        return differences(values, modulus=sensor.modulus)
-    column = differences(units, modulus=_REGISTER)
-    return Column(column.stored, {**column.attributes, UNIT_NJ: unit_nj})
+    if unit_nj is not None:
+        with contextlib.suppress(_OtherUnitError):
+            column = _of_differences(lambda: _in_units(shown(), unit_nj), modulus=_REGISTER)
+            return Column(column.stored, {**column.attributes, UNIT_NJ: unit_nj})
+    return _of_differences(shown, modulus=sensor.modulus)
 
 
 def restore(pieces: Iterable[NDArray[Any]], attributes: Mapping[str, int]) -> Iterator[Int64s]:
@@ -96,31 +97,53 @@ def restore(pieces: Iterable[NDArray[Any]], attributes: Mapping[str, int]) -> It
         yield values if unit_nj is None else values * unit_nj // _NJ_PER_UJ
 
 
-def _narrow(values: Int64s) -> NDArray[Any]:
-    low, high = int(values.min()), int(values.max())
-    for dtype in (np.int8, np.int16, np.int32):
-        limits = np.iinfo(dtype)
-        if limits.min <= low and high <= limits.max:
-            return values.astype(dtype)
-    return values
+def _of_differences(values: _Blocks, step: int = 0, modulus: int | None = None) -> Column:
+    first = next(values())[:1]
+    attributes = {FIRST: int(first[0]), STEP: step}
+    stored = [narrowed(deltas) for deltas in _deltas(values(), step)]
+    if modulus is not None and _wraps(values, stored, modulus):
+        stored = [narrowed(_nearest(deltas, modulus)) for deltas in _deltas(values(), step)]
+        attributes[MODULUS] = modulus
+    return Column(np.concatenate(stored), attributes)
 
 
-def _filled(values: Int64s, valid: Bools) -> Int64s:
-    if valid.all():
-        return values
-    if not valid.any():
-        return np.zeros_like(values)
-    last_good = np.where(valid, np.arange(len(values)), int(valid.argmax()))
-    return values[np.maximum.accumulate(last_good)]
+def _deltas(values: Iterable[Int64s], step: int) -> Iterator[Int64s]:
+    """Differences of neighbouring values less a step, block by block; the first value's is 0."""
+    last = np.empty(0, np.int64)
+    for block in values:
+        deltas = np.diff(block, prepend=last if len(last) else block[:1])
+        deltas[1 - len(last) :] -= step
+        yield deltas
+        last = block[-1:]
 
 
-def _wraps(values: Int64s, deltas: Int64s, modulus: int) -> bool:
+def _nearest(deltas: Int64s, modulus: int) -> Int64s:
+    """What is as much modulo the modulus, and nearest to 0."""
+    deltas += modulus // 2
+    deltas %= modulus
+    deltas -= modulus // 2
+    return deltas
+
+
+def _wraps(values: _Blocks, deltas: Sequence[NDArray[Any]], modulus: int) -> bool:
     """Whether storing differences modulo ``modulus`` makes them narrower, and is exact."""
-    low, high = int(deltas.min()), int(deltas.max())
+    low, high = min(int(block.min()) for block in deltas), max(int(block.max()) for block in deltas)
     if low >= -(modulus // 2) and high <= modulus // 2:
         return False
-    exact = int(values.min()) >= 0 and int(values.max()) < modulus
-    return exact and len(values) * modulus < _LARGEST
+    exact = all(int(block.min()) >= 0 and int(block.max()) < modulus for block in values())
+    return exact and sum(map(len, deltas)) * modulus < _LARGEST
+
+
+def _filled(values: RawColumn, valid: Bools) -> Iterator[Int64s]:
+    """The values; in place of those that aren't valid the last one that is, or at the beginning the first one."""
+    last = np.array([values[int(valid.argmax())] if valid.any() else 0], np.int64)
+    row = 0
+    for block in blocks(values):
+        good = valid[row : row + len(block)]
+        which = np.maximum.accumulate(np.where(good, np.arange(1, len(block) + 1), 0))
+        filled = np.concatenate([last, block])[which]
+        yield filled
+        last, row = filled[-1:], row + len(block)
 
 
 def _unit_nj(sensor: Sensor) -> int | None:
@@ -135,15 +158,17 @@ def _unit_nj(sensor: Sensor) -> int | None:
     return unit_nj if unit_nj > _NJ_PER_UJ else None
 
 
-def _in_units(values: Int64s, unit_nj: int) -> Int64s | None:
-    """The register's values, if ``units * unit_nj // 1000`` gives every one of ``values``; None if not."""
-    if int(values.min()) < 0 or int(values.max()) >= _LARGEST // (2 * _NJ_PER_UJ):
-        return None
-    units = np.empty_like(values)
-    for first in range(0, len(values), _BLOCK):
-        some, out = values[first : first + _BLOCK], units[first : first + _BLOCK]
+def _in_units(values: Iterable[Int64s], unit_nj: int) -> Iterator[Int64s]:
+    """The register's values, block by block.
+
+    Raises:
+        _OtherUnitError: ``units * unit_nj // 1000`` doesn't give every one of the values.
+    """
+    for block in values:
+        if int(block.min()) < 0 or int(block.max()) >= _LARGEST // (2 * _NJ_PER_UJ):
+            raise _OtherUnitError
         # The middle of the values that round down to this one; that floating point was exact enough is checked below.
-        out[:] = np.rint((some * (float(_NJ_PER_UJ) / unit_nj)) + 0.5 * _NJ_PER_UJ / unit_nj)
-        if not np.array_equal(out * unit_nj // _NJ_PER_UJ, some):
-            return None
-    return units
+        units = np.rint((block * (float(_NJ_PER_UJ) / unit_nj)) + 0.5 * _NJ_PER_UJ / unit_nj).astype(np.int64)
+        if not np.array_equal(units * unit_nj // _NJ_PER_UJ, block):
+            raise _OtherUnitError
+        yield units

@@ -95,7 +95,6 @@ class Part:
     def __init__(self, path: str) -> None:
         self.path = path
         self._rows: dict[int, Rows] = {}
-        self._bytes: dict[int, int] = {}
         self._frames = [self._without_rows(frame) for frame in _frames(path)]
         header = self._header = _header(self._frames[0] if self._frames else None, path)
         self.run: dict[str, Any] = header["run"]
@@ -215,11 +214,7 @@ class Part:
         return frame
 
     def _rows_of(self, stream: int) -> Rows:
-        if not self._rows:
-            self._bytes = spool.row_bytes(self.path)
-        if stream not in self._rows:
-            self._rows[stream] = Rows(self._bytes.get(stream, 0))
-        return self._rows[stream]
+        return self._rows.setdefault(stream, Rows())
 
     def _stream(self, frame: Frame) -> list[Stream]:
         rows = self._rows_of(frame.stream)

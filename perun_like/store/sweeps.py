@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from perun_like.model.narrow import Narrow, append
 from perun_like.model.recording import Bools, Int64s, Stream
 from perun_like.sampling import spool
 from perun_like.store import facts as known
 
 _WORD_BYTES = 8
 _BLOCK_BYTES = 1 << 20  # of rows that become columns at once: they stay in the processor's cache
-_MORE = 16  # a part of what there is: room for what a killed sampler has left in memory, 70 s at most
 
 
 class Rows:
-    """Rows of one stream, put into columns as they come: those of a week are never in memory twice.
-
-    Args:
-        bytes_: How many bytes there will be, as far as that is known: more rows than that cost a copy of all.
+    """Rows of one stream, put into narrow columns as they come: those of a week are never in memory as they were.
 
     Attributes:
         numbers: Sequence numbers of the frames that they were in.
         odd: Whether there were any that can't be sweeps: these are left out.
     """
 
-    def __init__(self, bytes_: int = 0) -> None:
+    def __init__(self) -> None:
         self.numbers: set[int] = set()
         self.odd = False
-        self._bytes = bytes_
-        self._words = self._count = self._latest_ns = 0
+        self._first = self._latest_ns = 0
         self._pending: list[bytes] = []
         self._pending_b = 0
-        self._columns: list[Int64s] = []
+        self._columns: list[Narrow] = []
 
     def add(self, number: int, rows: bytes) -> None:
         """Take in a frame; of two with one number the first counts."""
@@ -49,38 +45,29 @@ class Rows:
     def have(self, sensors: int) -> None:
         """Say how many values a row has; what is said first counts."""
         if not self._columns and sensors:
-            self._words = spool.row_words(sensors)
-            rows = (self._bytes + self._bytes // _MORE) // (self._words * _WORD_BYTES)
-            kinds = (2, spool.mask_words(sensors), sensors)
-            try:  # memory that is never written to isn't taken
-                self._columns = [np.empty((columns, rows), np.int64) for columns in kinds]
-            except MemoryError:  # a file that says more than it holds
-                self._columns = [np.empty((columns, 0), np.int64) for columns in kinds]
+            self._columns = [Narrow() for _ in range(spool.row_words(sensors))]
+            self._first = 2 + spool.mask_words(sensors)
 
-    def columns(self) -> tuple[Int64s, Int64s, Int64s]:
-        """Times, masks and values, one column a row of each."""
+    def columns(self) -> tuple[list[Narrow], list[Narrow], list[Narrow]]:
+        """Times, masks and values."""
         self._flush()
-        times, masks, values = (columns[:, : self._count] for columns in self._columns)
-        return times, masks, values
+        return self._columns[:2], self._columns[2 : self._first], self._columns[self._first :]
 
     def _flush(self) -> None:
-        row_bytes = self._words * _WORD_BYTES
+        row_bytes = len(self._columns) * _WORD_BYTES
         whole = [rows[: len(rows) // row_bytes * row_bytes] for rows in self._pending]
-        table = np.frombuffer(b"".join(whole), "<i8").reshape(-1, self._words)
-        good = self._in_order(table[:, 0], table[:, 1])
-        self.odd |= any(len(rows) % row_bytes for rows in self._pending) or not bool(good.all())
-        self._store(table if good.all() else table[good])
+        self.odd |= any(len(rows) % row_bytes for rows in self._pending)
         self._pending, self._pending_b = [], 0
+        table = np.frombuffer(b"".join(whole), "<i8").reshape(-1, len(self._columns))
+        block = _BLOCK_BYTES // row_bytes + 1
+        for first in range(0, len(table), block):
+            self._store(table[first : first + block])
 
     def _store(self, table: Int64s) -> None:
-        stop = self._count + len(table)
-        if stop > self._columns[0].shape[1]:
-            self._columns = [_longer(columns, self._count, 2 * stop) for columns in self._columns]
-        first = 0
-        for columns in self._columns:
-            columns[:, self._count : stop] = table[:, first : first + len(columns)].T
-            first += len(columns)
-        self._count = stop
+        good = self._in_order(table[:, 0], table[:, 1])
+        if not good.all():
+            self.odd, table = True, table[good]
+        append(self._columns, table)
 
     def _in_order(self, t0_ns: Int64s, t1_ns: Int64s) -> Bools:
         """Which sweeps ended after they began, and began after all before them."""
@@ -88,13 +75,6 @@ class Rows:
         latest = np.maximum.accumulate(np.where(good, np.maximum(t0_ns, self._latest_ns), self._latest_ns))
         self._latest_ns = int(latest[-1]) if len(latest) else self._latest_ns
         return good & (t0_ns >= latest)
-
-
-def _longer(columns: Int64s, used: int, rows: int) -> Int64s:
-    """The same columns with room for so many rows."""
-    longer = np.empty((len(columns), rows), np.int64)
-    longer[:, :used] = columns[:, :used]
-    return longer
 
 
 def sensors_of(facts: Mapping[str, Any]) -> int:
@@ -122,7 +102,8 @@ def stream_of(facts: Mapping[str, Any], rows: Rows, inside: Container[str]) -> S
     if not sensors:
         raise ValueError("there is a backend without sensors")
     rows.have(len(sensors))
-    (t0_ns, t1_ns), masks, raw = rows.columns()
+    times_ns, masks, raw = rows.columns()
+    t0_ns, t1_ns = map(np.asarray, times_ns)
     return Stream(
         backend=backend,
         period_ns=period_ns,
@@ -134,10 +115,13 @@ def stream_of(facts: Mapping[str, Any], rows: Rows, inside: Container[str]) -> S
     )
 
 
-def _validity(masks: Int64s, sensors: int) -> Bools:
+def _validity(masks: Sequence[Narrow], sensors: int) -> Bools:
     """Whether each read succeeded, shape (sensors, sweeps); takes no room where all did."""
-    all_ = spool.validity([0] * sensors)
-    if all((mask == every).all() for mask, every in zip(masks, all_, strict=True)):
-        return np.broadcast_to(np.bool_(True), (sensors, masks.shape[1]))
-    found = [masks[i // spool.MASK_BITS] >> (i % spool.MASK_BITS) & 1 for i in range(sensors)]
-    return np.array(found, bool).reshape(sensors, -1)
+    sweeps, all_ = len(masks[0]), spool.validity([0] * sensors)
+    if all((block == every).all() for mask, every in zip(masks, all_, strict=True) for block in mask.blocks()):
+        return np.broadcast_to(np.bool_(True), (sensors, sweeps))
+    valid = np.empty((sensors, sweeps), np.bool_)
+    for sensor, flags in enumerate(valid):
+        word, bit = divmod(sensor, spool.MASK_BITS)
+        np.concatenate([block >> bit & 1 for block in masks[word].blocks()], out=flags, casting="unsafe")
+    return valid

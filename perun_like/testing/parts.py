@@ -68,7 +68,7 @@ def rows_of(stream: Stream) -> Int64s:
     masks = np.zeros((spool.mask_words(sensors), len(stream.t0_ns)), np.int64)
     for row, valid in enumerate(stream.valid):
         masks[row // spool.MASK_BITS] |= valid.astype(np.int64) << (row % spool.MASK_BITS)
-    raw = np.where(stream.valid, stream.raw, 0)
+    raw = np.where(stream.valid, np.asarray(stream.raw), 0)
     return np.ascontiguousarray(np.vstack([stream.t0_ns, stream.t1_ns, masks, raw]).T, "<i8")
 
 

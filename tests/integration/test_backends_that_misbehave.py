@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perun_like import Application, MonitorStatus, PerunMonitor, load
@@ -70,7 +71,7 @@ def odd(monitor: PerunMonitor) -> tuple[list[int], list[bool], list[str]]:
     reasons = [missing.reason for missing in recording.hosts[0].missing if missing.backend == "odd"]
     if not streams:
         return [], [], reasons
-    return streams[0].raw[0].tolist(), streams[0].valid[0].tolist(), reasons
+    return np.asarray(streams[0].raw[0]).tolist(), streams[0].valid[0].tolist(), reasons
 
 
 @pytest.mark.parametrize("where", ["find", "open"])
