@@ -33,28 +33,43 @@ from perun_like.sampling.spawn import RUN_VARIABLE
 F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]
 
+_MOST_KNOWN = 1 << 10
+_known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
+
 
 class Region:
     """A named region, entered with ``with`` or wrapped around a function.
 
     An object may be shared by threads and entered again within itself. Of tasks of one thread that share one, each ends
-    what was entered last: as many are open at any time as if each had ended its own.
+    what was entered last: as many are open at any time as if each had ended its own, which is what energy and time are
+    made of, but the times of single calls are others.
+
+    ``region("solve")`` hands out the same object again unless it is open. So what is entered where it is named, as in
+    ``with region("solve")``, isn't shared by tasks; one that is kept for later may be.
+
+    Attributes:
+        open_calls: Where the innermost open call of each thread ends, by the thread's id; None if it is only counted.
     """
 
-    __slots__ = ("_ends", "_outer", "name")
+    __slots__ = ("_name", "_outer", "open_calls")
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self._ends: dict[int, End | None] = {}  # of the innermost call, by thread
+        self._name = name
+        self.open_calls: dict[int, End | None] = {}
         self._outer: dict[int, list[End | None]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._name
 
     def __enter__(self) -> Region:  # noqa: PYI034 - Self is of Python 3.11
         """Mark its beginning."""
-        ends, marks = self._ends, _process.marks
+        ends, marks = self.open_calls, _process.marks
         if marks is None and _process.known and not ends:
             return self
         try:  # what ``Marks.begin`` does where there is room, as there nearly always is: without the time of a call
-            if marks is not None and (number := marks.numbers.get(self.name)) is not None:
+            if marks is not None and (number := marks.numbers.get(self._name)) is not None:
                 file = marks.calls.newest
                 row = file.draw()
                 if row < FILE_ROWS:
@@ -68,11 +83,11 @@ class Region:
                     return self
         except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
             _process.marks = None
-        self._enter_slowly(_begin(self.name))
+        self._enter_slowly(_begin(self._name))
         return self
 
     def _enter_slowly(self, end: End | None) -> None:
-        ends = self._ends
+        ends = self.open_calls
         if end is not None or ends:
             me = get_ident()
             if me in ends:
@@ -82,13 +97,13 @@ class Region:
     def _reenter(self, me: int) -> None:
         if self._outer is None:
             self._outer = {}
-        self._outer.setdefault(me, []).append(self._ends[me])
+        self._outer.setdefault(me, []).append(self.open_calls[me])
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Mark its end, however the block ends."""
-        ends = self._ends
+        ends = self.open_calls
         if ends:
             me = get_ident()
             end = ends.pop(me, None)
@@ -101,8 +116,8 @@ class Region:
         """The function, each call of which is a call of the region."""
         check_function("region", function)
         if kind_of(function) == "function":
-            return _wrap_function(self.name, function)
-        return wrap(function, lambda: RegionCall(self.name))
+            return _wrap_function(self._name, function)
+        return wrap(function, lambda: RegionCall(self._name))
 
 
 @overload
@@ -114,8 +129,19 @@ def region(name: Any) -> Any:
 
     Without a name a function's qualified name is taken.
     """
+    try:
+        known = _known[name]
+    except (KeyError, TypeError):  # it is new, or no name
+        return _new_region(name)
+    return Region(name) if known.open_calls else known
+
+
+def _new_region(name: Any) -> Any:
     if isinstance(name, str):
-        return Region(name)
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()  # soon those that are used have come again
+        _known[name] = made = Region(name)
+        return made
     if isinstance(name, classmethod):
         check_function("region", cast("object", name))
     if not callable(name):
@@ -149,6 +175,7 @@ def divert(marks: Marks | None) -> Marks | None:
     Returns:
         Where they were marked until now; None if that was where the environment said.
     """
+    _known.clear()  # what was entered while nothing was marked must not end what is entered from now on
     before, _process.diverted = _process.diverted, marks
     _process.known, _process.marks = marks is not None, marks
     return before
@@ -176,6 +203,7 @@ class _Process:
 
     def forget(self) -> None:
         """In a forked child: calls that the parent has open are the parent's to end."""
+        _known.clear()
         for file in self.marks.files if self.marks is not None else ():
             file.words = cast(memoryview, _Nowhere())
         if self.marks is not None:

@@ -124,6 +124,109 @@ def test_coroutines_and_async_generators_work_as_before(recorded: Recorded) -> N
     assert np.count_nonzero(~marks.resumed & (marks.region == marks.names.index("many"))) == 1
 
 
+INTERLEAVED = {
+    "tasks": (
+        "import asyncio\n"
+        "async def call(number):\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); await asyncio.sleep(0.01 * (3 - number)); last = now()\n"
+        "    print(before, first, last, now())\n"
+        "async def main(): await asyncio.gather(*map(call, range(3)))\n"
+        "asyncio.run(main())\n"
+    ),
+    "tasks that end in the order in which they began": (
+        "import asyncio\n"
+        "async def call(number):\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); await asyncio.sleep(0.01 * (1 + number)); last = now()\n"
+        "    print(before, first, last, now())\n"
+        "async def main(): await asyncio.gather(*map(call, range(3)))\n"
+        "asyncio.run(main())\n"
+    ),
+    "generators": (
+        "def call():\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); yield; last = now()\n"
+        "    print(before, first, last, now())\n"
+        "several = [call() for _ in range(3)]\n"
+        "[next(one) for one in several]; [next(one, None) for one in several]\n"
+    ),
+    "recursion": (
+        "def call(depth):\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); depth and call(depth - 1); last = now()\n"
+        "    print(before, first, last, now())\n"
+        "call(2)\n"
+    ),
+    "a signal handler": (
+        "import signal\n"
+        "def call(*_):\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); signal.raise_signal(signal.SIGUSR1); last = now()\n"
+        "    print(before, first, last, now())\n"
+        "def handler(*_):\n"
+        "    signal.signal(signal.SIGUSR1, signal.SIG_IGN); call()\n"
+        "signal.signal(signal.SIGUSR1, handler); call()\n"
+    ),
+    "threads": (
+        "import threading\n"
+        "gates = [threading.Barrier(3) for _ in range(2)]\n"
+        "def call():\n"
+        "    before = now()\n"
+        "    with region('r'):\n"
+        "        first = now(); [gate.wait() for gate in gates]; last = now()\n"
+        "    line = f'{before} {first} {last} {now()}'; lines.append(line)\n"
+        "lines = []; threads = [threading.Thread(target=call) for _ in range(3)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]; print(*lines, sep='\\n')\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", INTERLEAVED.values(), ids=INTERLEAVED)
+def test_calls_of_one_name_that_overlap_each_have_their_own_end(recorded: Recorded, source: str) -> None:
+    recording, printed = recorded(f"from time import monotonic_ns as now\nfrom perun_like import region\n{source}")
+    clock = sorted([int(word) for word in line.split()] for line in printed.splitlines())
+    for (start, stop), (before, first, last, after) in zip(intervals(recording, "r"), clock, strict=True):
+        assert before <= start <= first
+        assert last <= stop <= after
+
+
+def test_more_names_than_objects_are_kept_for(recorded: Recorded) -> None:
+    recording, _ = recorded(
+        "from perun_like import region\n"
+        "for _ in range(2):\n"
+        "    for number in range(3000):\n        with region(f'r {number}'): pass\n"
+    )
+    (marks,) = recording.hosts[0].regions
+    assert np.bincount(marks.region).tolist() == [2] * 3000
+    assert list(marks.names) == [f"r {number}" for number in range(3000)]
+
+
+def test_a_forked_child_within_a_region_has_its_own_calls_of_the_same_name(recorded: Recorded) -> None:
+    recording, printed = recorded(
+        "import os, sys, time\nfrom perun_like import region\n"
+        "with region('r'):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        for _ in range(3):\n            with region('r'): pass\n"
+        "    else:\n        os.wait(); print(os.getpid(), time.monotonic_ns())\n"
+        "if pid == 0: sys.exit(0)\n"
+        "with region('r'): pass\n"
+    )
+    pid, last = map(int, printed.split())
+    of_each = {found.pid: list(zip(found.start_ns, found.stop_ns, strict=True)) for found in calls(recording, "r")}
+    (outer, second), (child,) = of_each.pop(pid), of_each.values()
+    assert outer[1] >= last
+    assert second[0] >= outer[1]
+    assert len(child) == 3
+    assert all(outer[0] <= start <= stop <= outer[1] for start, stop in child)
+
+
 def test_a_forked_child_marks_for_itself_and_leaves_its_parent_s_calls_alone(recorded: Recorded) -> None:
     recording, printed = recorded(
         "import os, sys, time\nfrom perun_like import region\n"
@@ -211,7 +314,18 @@ def test_without_a_monitor_nothing_is_written(tmp_path: Path, clean_environ: dic
     assert (ended.stdout, ended.stderr, list(tmp_path.iterdir())) == ("ran\n5\n", "", [])
 
 
-@pytest.mark.parametrize("wrong", ["region(3)", "region(None)", "region('x')(3)", "region('x')(int)"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "region(3)",
+        "region(None)",
+        "region([])",
+        "region({'a': 1})",
+        "region(b'r')",
+        "region('x')(3)",
+        "region('x')(int)",
+    ],
+)
 def test_misuse_is_told_at_once(wrong: str, clean_environ: dict[str, str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", f"from perun_like import region\n{wrong}"],

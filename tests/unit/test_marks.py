@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from perun_like import region
+from perun_like.monitoring.region import divert
 from perun_like.sampling import marks
 from perun_like.sampling.collecting import collect
 from perun_like.sampling.marks import Marks
@@ -41,6 +43,24 @@ def test_damaged_names_cost_only_themselves(tmp_path: Path) -> None:
     [(facts, *_)] = collect(str(tmp_path), 0)
     assert facts["names"] == ["good", marks.NAME_LOST, "also good"]
     assert facts["lost"] == {"lost": 3}
+
+
+def test_what_was_entered_before_anything_was_marked_ends_nothing_that_is(tmp_path: Path) -> None:
+    before = divert(None)
+    unmarked = region("r")
+    unmarked.__enter__()
+    divert(Marks(str(tmp_path)))
+    try:
+        marked_one = region("r")
+        marked_one.__enter__()
+        unmarked.__exit__(None, None, None)
+        [(_, rows, _)] = collect(str(tmp_path), 0)
+        assert memoryview(rows).cast("q")[3] == 0
+        marked_one.__exit__(None, None, None)
+        [(_, rows, _)] = collect(str(tmp_path), 0)
+        assert memoryview(rows).cast("q")[3] > 0
+    finally:
+        divert(before)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
