@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -37,21 +38,27 @@ class Packed(NamedTuple):
     Attributes:
         array: What is written if there are no chunks; else only its type and shape count.
         chunk_rows: How many rows are deflated together.
-        chunks: Deflated.
+        chunks: Deflated, one after the other; None if there are none.
     """
 
     array: NDArray[Any]
     chunk_rows: int
-    chunks: tuple[bytes, ...] = ()
+    chunks: Iterable[bytes] | None = None
 
 
-def pack(column: Column) -> Packed:
-    """Deflate a column, if it is long enough. Other threads run meanwhile."""
+def pack(column: Column, mapped: Callable[..., Iterable[bytes]] = map) -> Packed:
+    """Deflate a column, if it is long enough.
+
+    Args:
+        column: The column.
+        mapped: What calls a function for each chunk; threads may: zlib lets go of the interpreter.
+    """
     array = column.stored
     if len(array) <= PLAIN_ROWS:
         return Packed(array, len(array))
-    chunk_rows = min(CHUNK_ROWS, len(array))
-    return Packed(array, chunk_rows, tuple(_deflated(array, chunk_rows)))
+    rows = min(CHUNK_ROWS, len(array))
+    chunks = [array[start : start + rows] for start in range(0, len(array), rows)]
+    return Packed(array, rows, mapped(partial(_deflated, rows), chunks))
 
 
 def pack_text(pieces: Iterable[str]) -> Packed:
@@ -71,13 +78,11 @@ def pack_text(pieces: Iterable[str]) -> Packed:
     return Packed(np.array([zlib.decompress(chunk) or b" "], np.bytes_), 1)
 
 
-def _deflated(array: NDArray[Any], rows: int) -> Iterator[bytes]:
-    """Chunks as HDF5's filters shuffle and deflate would make them; the last one is filled up with zeros."""
-    for start in range(0, len(array), rows):
-        chunk = array[start : start + rows]
-        if len(chunk) < rows:
-            chunk = np.concatenate([chunk, np.zeros(rows - len(chunk), array.dtype)])
-        yield zlib.compress(chunk.view(np.uint8).reshape(rows, -1).T.tobytes(), _LEVEL)
+def _deflated(rows: int, chunk: NDArray[Any]) -> bytes:
+    """A chunk as HDF5's filters shuffle and deflate would make it; the last one is filled up with zeros."""
+    if len(chunk) < rows:
+        chunk = np.concatenate([chunk, np.zeros(rows - len(chunk), chunk.dtype)])
+    return zlib.compress(chunk.view(np.uint8).reshape(rows, -1).T.tobytes(), _LEVEL)
 
 
 class Image:
@@ -103,15 +108,15 @@ class Image:
         array = packed.array
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         layout.set_obj_track_times(False)  # the same run makes the same file, whenever it is made
-        if packed.chunks:
+        if packed.chunks is not None:
             layout.set_chunk((packed.chunk_rows,))
             layout.set_shuffle()
             layout.set_deflate(_LEVEL)
         type_, space = h5py.h5t.py_create(array.dtype, logical=True), h5py.h5s.create_simple(array.shape)
         dataset = h5py.h5d.create(self._file, path.encode(), type_, space, layout, lcpl=self._parents)
-        for number, chunk in enumerate(packed.chunks):
+        for number, chunk in enumerate(packed.chunks or ()):
             dataset.write_direct_chunk((number * packed.chunk_rows,), chunk)
-        if not packed.chunks and array.size:
+        if packed.chunks is None and array.size:
             dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array))
         _annotate(dataset, attributes)
         self._datasets.append((path, dataset))

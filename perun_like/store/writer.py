@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from perun_like.store.publish import publish
 
 # A column to be made, and then to be written: where, what, and its attributes beside those that restore it.
 _Job = tuple[str, Callable[[], Column], dict[str, str | int | float]]
+_Made = tuple[str, Packed, dict[str, str | int | float]]
 
 
 def write(path: str, recording: Recording, tree: DataNode) -> None:
@@ -83,25 +85,22 @@ def _rows(recording: Recording) -> int:
     return max(lengths + [len(rounds.round) for host in recording.hosts for rounds in host.rounds], default=0)
 
 
-def _packed(jobs: list[_Job], rows: int) -> Iterator[tuple[str, Packed, dict[str, str | int | float]]]:
-    """Make all columns, long ones in two threads: numpy and zlib let go of the interpreter."""
-    for (path, _, attributes), (packed, restoring) in zip(jobs, _made(jobs, rows), strict=True):
-        yield path, packed, {**attributes, **restoring}
-
-
-def _made(jobs: list[_Job], rows: int) -> Iterator[tuple[Packed, Mapping[str, int]]]:
+def _packed(jobs: list[_Job], rows: int) -> Iterator[_Made]:
+    """Make all columns; of long ones the chunks are deflated in two threads while the next column is made."""
     if rows <= schema.CHUNK_ROWS:
-        yield from map(_make, jobs)
+        yield from (_make(job, map) for job in jobs)
         return
     from concurrent.futures import ThreadPoolExecutor  # a third of the time that a short run's file takes
 
     with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(_make, jobs)
+        made = (_make(job, pool.map) for job in jobs)
+        yield from (first for first, _ in pairwise(chain(made, [None])) if first is not None)
 
 
-def _make(job: _Job) -> tuple[Packed, Mapping[str, int]]:
-    column = job[1]()
-    return pack(column), column.attributes
+def _make(job: _Job, mapped: Callable[..., Iterable[bytes]]) -> _Made:
+    path, make, attributes = job
+    column = make()
+    return path, pack(column, mapped), {**attributes, **column.attributes}
 
 
 def _host(number: int, host: HostRecording, jobs: list[_Job]) -> dict[str, Any]:
