@@ -123,8 +123,10 @@ def at_the_default_period(report: Report, runs: int, seconds: int) -> None:
         name, command = floor_of(root)
         environ = plant(os.path.join(root, "powercap"))
         files = [os.path.join(root, "powercap", f"intel-rapl:{n}", "energy_uj") for n in range(FILES)]
+        bare = [PYTHON, "-I", "-S", "-c", BARE]
         measures: dict[str, Callable[[], float]] = {
             f"{name}, 4 files at 10 Hz": lambda: loop_us(command, seconds, files, 100_000) / 1e3,
+            "bare Python loop, the same": lambda: loop_us(bare, seconds, files, 100_000) / 1e3,
             "energy alone": lambda: 100 * _share(seconds, ("--backend", "rapl"), environ),
             "everything": lambda: 100 * _share(seconds, (), environ),
         }
