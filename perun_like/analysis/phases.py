@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perun_like.analysis.windows import Windows
 from perun_like.model.recording import Int64s
 
 Floats = NDArray[np.float64]
@@ -22,60 +23,90 @@ _BEFORE = (1, 1)  # and before the next
 CALL, PAUSE = 0, len(_AFTER) + 2  # columns of phases, which are in order of time
 PHASES = PAUSE + 1 + len(_BEFORE)
 _LONG_GAP = 5  # times the usual one
-_EVER_NS = 1 << 50
+
+
+class Usual(NamedTuple):
+    """The usual length of a call, and that of the gap to the next."""
+
+    call_ns: int
+    gap_ns: int
+
+    @classmethod
+    def of(cls, calls: Windows) -> Usual:
+        """The medians of calls, disjoint and ascending."""
+        if len(calls.a_ns) < 2:
+            return cls(int(calls.b_ns[0] - calls.a_ns[0]), 0)
+        return cls(int(np.median(calls.b_ns - calls.a_ns)), int(np.median(calls.a_ns[1:] - calls.b_ns[:-1])))
 
 
 class Course(NamedTuple):
-    """How much time there was in each phase up to an instant.
+    """Time in each phase, from one call to the next: all of shape (calls, phases), but for ``start_ns``.
 
     Attributes:
-        start_ns: Where it begins.
-        edges_ns: Where phases begin, from there, shape (edges,).
-        until_ns: Time in each phase before each edge, shape (edges, phases).
-        sum_ns2: The integral of that.
+        start_ns: Where calls begin, shape (calls,).
+        offset_ns: Where phases begin, from there.
+        length_ns: How long they are.
+        until_ns: Time in each phase before the call.
+        area_ns2: The integral of that over time, up to the call.
     """
 
-    start_ns: int
-    edges_ns: Floats
+    start_ns: Int64s
+    offset_ns: Floats
+    length_ns: Floats
     until_ns: Floats
-    sum_ns2: Floats
+    area_ns2: Floats
 
     @classmethod
-    def of(cls, a_ns: Int64s, b_ns: Int64s, start_ns: int) -> Course:
-        """The phases of calls and of the time between them, from an instant on, and after them without end."""
-        start_ns = min(start_ns, int(a_ns[0]))
-        gaps_ns = np.append(a_ns[1:], b_ns[-1] + _EVER_NS) - b_ns
-        phases_ns = _phases(b_ns - a_ns, gaps_ns, int(np.median(b_ns - a_ns)) // 2)
-        lengths_ns = np.concatenate([[a_ns[0] - start_ns], phases_ns.ravel()]).astype(np.float64)
-        steps_ns = np.zeros((len(lengths_ns), PHASES))
-        steps_ns[np.arange(len(lengths_ns)), np.append(PAUSE, np.tile(np.arange(PHASES), len(a_ns)))] = lengths_ns
-        until_ns = _cumulated(steps_ns)
-        sum_ns2 = _cumulated((until_ns[1:] + until_ns[:-1]) / 2 * lengths_ns[:, None])
-        return cls(start_ns, np.append(0.0, np.cumsum(lengths_ns)), until_ns, sum_ns2)
+    def of(cls, a_ns: Int64s, b_ns: Int64s, window_ns: tuple[int, int], usual: Usual) -> Course:
+        """The phases of calls and of the time between them in a window that isn't long: squares of it are exact enough.
 
-    def mean(self, t_ns: Floats, blur_ns: int) -> Floats:
+        Args:
+            a_ns: Start of each call, int64, shape (calls,), ascending.
+            b_ns: Its end, not after the start of the next.
+            window_ns: A pause reaches from its start to the first call, and from the last call to its end.
+            usual: What is usual among all calls.
+        """
+        first_ns, last_ns = min(window_ns[0], int(a_ns[0])), max(window_ns[1], int(b_ns[-1]))
+        a_ns, b_ns = np.append(first_ns, a_ns), np.append(first_ns, b_ns)  # a first call without length
+        length_ns = _phases(b_ns - a_ns, np.append(a_ns[1:], last_ns) - b_ns, usual).astype(np.float64)
+        offset_ns = np.cumsum(length_ns, axis=1) - length_ns
+        until_ns, cycle_ns = _before(length_ns), length_ns.sum(axis=1)[:, None]
+        area_ns2 = _before(until_ns * cycle_ns + length_ns * (cycle_ns - offset_ns - length_ns / 2))
+        return cls(a_ns, offset_ns, length_ns, until_ns, area_ns2)
+
+    def calls_ns(self, t_ns: Int64s) -> Floats:
+        """Time in calls up to some instants."""
+        place = np.searchsorted(self.start_ns, t_ns, "right") - 1
+        since_ns = t_ns - self.start_ns[place]
+        return np.asarray(self.until_ns[place, CALL] + np.minimum(since_ns, self.length_ns[place, CALL]))
+
+    def phases_ns(self, t_ns: Int64s, blur_ns: int) -> Floats:
         """Time in each phase up to some instants, the mean over a time around each: shape (instants, phases)."""
-        blur_ns = max(blur_ns, 2)
-        return (self._integral(t_ns + blur_ns / 2) - self._integral(t_ns - blur_ns / 2)) / blur_ns
+        half_ns = max(blur_ns // 2, 1)
+        return (self._area_ns2(t_ns + half_ns) - self._area_ns2(t_ns - half_ns)) / (2 * half_ns)
 
-    def _integral(self, t_ns: Floats) -> Floats:
-        place = np.searchsorted(self.edges_ns[1:-1], t_ns, "right")
-        length_ns = np.maximum(self.edges_ns[place + 1] - self.edges_ns[place], 1.0)
-        since_ns = t_ns - self.edges_ns[place]
-        rising = (self.until_ns[place + 1] - self.until_ns[place]) * (since_ns**2 / length_ns / 2)[:, None]
-        return np.asarray(self.sum_ns2[place] + self.until_ns[place] * since_ns[:, None] + rising)
-
-
-def _cumulated(steps: Floats) -> Floats:
-    return np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
+    def _area_ns2(self, t_ns: Int64s) -> Floats:
+        place = np.searchsorted(self.start_ns, t_ns, "right") - 1
+        since_ns = (t_ns - self.start_ns[place]).astype(np.float64)[:, None]
+        length_ns, into_ns = self.length_ns[place], since_ns - self.offset_ns[place]
+        inside_ns = np.clip(into_ns, 0.0, length_ns)
+        behind_ns2 = length_ns * np.maximum(into_ns - length_ns, 0.0)
+        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + inside_ns**2 / 2 + behind_ns2)
 
 
-def _phases(calls_ns: Int64s, gaps_ns: Int64s, half_ns: int) -> Int64s:
+def _before(each: Floats) -> Floats:
+    """Sums over the calls before each."""
+    return np.asarray(np.cumsum(each, axis=0) - each)
+
+
+def _phases(calls_ns: Int64s, gaps_ns: Int64s, usual: Usual) -> Int64s:
     """Lengths of the phases from each call to the next, in their order: shape (calls, phases)."""
-    after = _taken(gaps_ns, half_ns, _AFTER)
-    before = _taken(gaps_ns - sum(after), half_ns, _BEFORE)
+    after = _taken(gaps_ns, usual.call_ns // 2, _AFTER)
+    before = _taken(gaps_ns - sum(after), usual.call_ns // 2, _BEFORE)
     rest_ns = gaps_ns - sum(before) - sum(after)
-    pause_ns = np.where(gaps_ns > _LONG_GAP * np.median(gaps_ns), rest_ns, 0)
+    is_pause = gaps_ns > _LONG_GAP * usual.gap_ns
+    is_pause[[0, -1]] = True
+    pause_ns = np.where(is_pause, rest_ns, 0)
     return np.stack([calls_ns, *after, rest_ns - pause_ns, pause_ns, *reversed(before)], axis=1)
 
 

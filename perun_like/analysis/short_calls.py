@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,16 +35,16 @@ from numpy.typing import NDArray
 
 from perun_like.analysis.ages import Ages
 from perun_like.analysis.counters import Counter
-from perun_like.analysis.phases import CALL, PAUSE, PHASES, Course
+from perun_like.analysis.phases import CALL, PAUSE, PHASES, Course, Usual
 from perun_like.analysis.statistics import student_975
 from perun_like.analysis.windows import Windows
-from perun_like.model.recording import Int64s
+from perun_like.model.recording import Bools, Int64s
 
 Floats = NDArray[np.float64]
 
-_GROUPS = 20
+_GROUPS = 12
 _FEWEST_GROUPS = 8
-_FEWEST, _MOST = 5, 160  # reads in a group: more make the figure of a long run take longer, and hardly better
+_FEWEST, _MOST = 5, 250  # reads in a group: more make the figure of a long run take longer, and hardly better
 _RARE = 0.01  # of the time in calls: phases that take less aren't told apart from the longest one
 _MODEL = 0.2  # of the correction
 _LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
@@ -103,6 +104,7 @@ class _Reads(NamedTuple):
         energy_j: What was counted up to then, of all.
         gaps: Steps up to then of which it isn't known what was counted.
         tick_ns: The counters'.
+        gap_ns: From one read to the next, on the mean.
     """
 
     t0_ns: Int64s
@@ -110,93 +112,81 @@ class _Reads(NamedTuple):
     energy_j: Floats
     gaps: Int64s
     tick_ns: int
+    gap_ns: int
 
     @classmethod
     def of(cls, counter: Counter, others: _Reads | None) -> _Reads:
         """Those of a counter, added to those of others."""
         energy_j = np.asarray(counter.units * counter.sensor.scale, np.float64)
         if others is None:
-            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns)
+            gap_ns = int(counter.t0_ns[-1] - counter.t0_ns[0]) // (counter.reads - 1)
+            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns, gap_ns)
         return others._replace(energy_j=others.energy_j + energy_j, gaps=others.gaps + counter.gaps)
 
 
 def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
     """The correction of counters that are read together."""
-    shown_ns, count = reads.shown_ns, len(reads.shown_ns)
-    begin, end = np.searchsorted(shown_ns, [calls.a_ns[0], calls.b_ns[-1]])
-    rows, group = _chosen(max(int(begin) - 1, 0), min(int(end) + 1, count))
-    if group[-1] < _FEWEST_GROUPS - 1:
+    rows, usual = _groups(reads.shown_ns, calls), Usual.of(calls)
+    if len(rows) < _FEWEST_GROUPS:
         return None
-    gap_ns = int(shown_ns[-1] - shown_ns[0]) // (count - 1)
-    intervals = _intervals(reads, calls, rows, group, min(reads.tick_ns, gap_ns))
-    found = _fitted(intervals)
-    if found is None or intervals.left_out_s > float(intervals.calls_s.sum()):
+    groups = [_Intervals.of(reads, calls, some, usual) for some in rows]
+    all_of_them = _Intervals(*map(np.concatenate, zip(*groups, strict=True)))
+    group = np.repeat(np.arange(len(groups)), [len(each.length_s) for each in groups])
+    found, looked_at_s = _fitted(all_of_them, group), float(all_of_them.calls_s[all_of_them.steady].sum())
+    if found is None or 2 * looked_at_s < all_of_them.calls_s.sum():
         return None
-    times = float(calls.duration_s.sum()) / float(intervals.calls_s.sum())  # what wasn't looked at is like what was
+    times = float(calls.duration_s.sum()) / looked_at_s  # what wasn't looked at is like what was
     return Correction(found.value_j * times, found.half_j * times)
 
 
-def _chosen(begin: int, end: int) -> tuple[Int64s, Int64s]:
-    """Reads to be looked at, and the group of each: all of a short run, some from everywhere of a long one."""
-    groups = max(min(_GROUPS, (end - begin) // _FEWEST), 1)
-    parts = [part[: _MOST + 1] for part in np.array_split(np.arange(begin, end), groups)]
-    return np.concatenate(parts), np.repeat(np.arange(groups), [len(part) for part in parts])
+def _groups(shown_ns: Int64s, calls: Windows) -> list[slice]:
+    """Reads to be looked at, in groups: all of a short run, some from everywhere of a long one."""
+    begin, end = np.searchsorted(shown_ns, [calls.a_ns[0], calls.b_ns[-1]])
+    begin, end = max(int(begin) - 1, 0), min(int(end) + 1, len(shown_ns))
+    firsts = np.linspace(begin, end, max(min(_GROUPS, (end - begin) // _FEWEST), 1) + 1).astype(np.int64).tolist()
+    return [slice(first, min(after, first + _MOST) + 1) for first, after in pairwise(firsts)]
 
 
 class _Intervals(NamedTuple):
-    """Intervals between reads, in groups of neighbours.
+    """Intervals between reads, each the neighbour of the next: shape (intervals,), but for ``phases_s``.
 
     Attributes:
-        number: Of each, shape (intervals,), as those below: that of a neighbour is the next.
-        group: Which it is in.
-        energy_j, length_s: Nan where the energy isn't known.
+        energy_j: Nan where it isn't known.
+        length_s: Of each.
         calls_s: Time in calls.
         phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
-        left_out_s: Time in calls of intervals that reach into a pause.
+        steady: Whether it doesn't reach into a pause.
     """
 
-    number: Int64s
-    group: Int64s
     energy_j: Floats
     length_s: Floats
     calls_s: Floats
     phases_s: Floats
-    left_out_s: float
+    steady: Bools
+
+    @classmethod
+    def of(cls, reads: _Reads, calls: Windows, rows: slice, usual: Usual) -> _Intervals:
+        """Those between some reads."""
+        blur_ns = min(reads.tick_ns, reads.gap_ns)
+        start_ns = int(reads.shown_ns[rows.start]) - blur_ns
+        edges_ns = reads.shown_ns[rows] - start_ns
+        stop_ns = int(edges_ns[-1]) + blur_ns
+        first = max(int(np.searchsorted(calls.b_ns, start_ns)) - 1, 0)
+        last = int(np.searchsorted(calls.a_ns, start_ns + stop_ns)) + 1
+        course = Course.of(calls.a_ns[first:last] - start_ns, calls.b_ns[first:last] - start_ns, (0, stop_ns), usual)
+        energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
+        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0) / 1e9
+        calls_s = np.diff(course.calls_ns(edges_ns)) / 1e9
+        return cls(energy_j, np.diff(edges_ns) / 1e9, calls_s, phases_s, phases_s[:, PAUSE] < 1e-9)
 
 
-def _intervals(reads: _Reads, calls: Windows, rows: Int64s, group: Int64s, blur_ns: int) -> _Intervals:
-    edges_ns = reads.shown_ns[rows]
-    course = Course.of(*_near(calls, edges_ns, group, blur_ns), int(edges_ns[0]) - blur_ns)
-    t_ns = (edges_ns - course.start_ns).astype(np.float64)
-    energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
-    length_s, phases_s = np.diff(t_ns) / 1e9, np.diff(course.mean(t_ns, blur_ns), axis=0) / 1e9
-    calls_s = np.diff(np.interp(t_ns, course.edges_ns, course.until_ns[:, CALL])) / 1e9
-    within, steady = group[1:] == group[:-1], phases_s[:, PAUSE] < 1e-9
-    some = np.flatnonzero(within & steady)
-    left_out_s = float(calls_s[within & ~steady].sum())
-    return _Intervals(some, group[1:][some], energy_j[some], length_s[some], calls_s[some], phases_s[some], left_out_s)
-
-
-def _near(calls: Windows, edges_ns: Int64s, group: Int64s, blur_ns: int) -> tuple[Int64s, Int64s]:
-    """Start and end of the calls in groups of reads, and of one before and after each."""
-    new = np.flatnonzero(np.diff(group))
-    first_ns, last_ns = edges_ns[np.concatenate([[0], new + 1])], edges_ns[np.append(new, len(group) - 1)]
-    first = np.maximum(np.searchsorted(calls.b_ns, first_ns - blur_ns) - 1, 0)
-    last = np.searchsorted(calls.a_ns, last_ns + blur_ns) + 1
-    is_near = np.zeros(len(calls.a_ns) + 2, np.int64)
-    np.add.at(is_near, first, 1)
-    np.add.at(is_near, np.minimum(last, len(calls.a_ns)), -1)
-    near = np.cumsum(is_near)[: len(calls.a_ns)] > 0
-    return calls.a_ns[near], calls.b_ns[near]
-
-
-def _fitted(of: _Intervals) -> Correction | None:
-    """The correction by least squares over all groups, and its error by how they differ."""
+def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
+    """The correction of steady intervals by least squares over all groups, and its error by how they differ."""
     parts, power_w = of.phases_s / of.length_s[:, None], of.energy_j / of.length_s
-    chosen = _told_apart(of.phases_s.sum(axis=0))
+    chosen = _told_apart(of.phases_s[of.steady].sum(axis=0))
     x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
-    some = (of.group[1:] == of.group[:-1]) & (np.diff(of.number) == 1) & ~np.isnan(y)
-    x, y, group = x[some], y[some], of.group[1:][some]
+    some = (group[1:] == group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
+    x, y, group = x[some], y[some], group[1:][some]
     xx = x.T @ x
     norms = np.sqrt(xx.diagonal())
     groups = len(np.unique(group[x[:, 0] != 0]))
@@ -205,13 +195,14 @@ def _fitted(of: _Intervals) -> Correction | None:
     inverse = np.linalg.inv(xx)
     more_w = inverse @ (x.T @ y)
     # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
-    lacks_s = np.where(chosen == CALL, of.calls_s.sum(), 0.0) - of.calls_s @ parts[:, chosen]
+    calls_s, left_s = of.calls_s[of.steady], (of.length_s - of.calls_s)[of.steady]
+    lacks_s = np.where(chosen == CALL, calls_s.sum(), 0.0) - calls_s @ parts[of.steady][:, chosen]
     left_w = y - x @ more_w
     scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))
     spread = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
     # Power that changes within an interval by chance as it does between neighbours, whose difference has it twice.
     noise_w2 = float(left_w @ left_w) / max(len(y) - len(chosen), 1) / 2
-    within_j2 = noise_w2 * float(np.sum(of.calls_s * (of.length_s - of.calls_s)))
+    within_j2 = noise_w2 * float(calls_s @ left_s)
     value_j = float(lacks_s @ more_w)
     chance_j = student_975(groups - 1) * math.sqrt(float(lacks_s @ spread @ lacks_s) + within_j2)
     return Correction(value_j, math.hypot(chance_j, _MODEL * value_j))

@@ -111,7 +111,7 @@ class _Brackets(NamedTuple):
     outer_last: Int64s  # number of reads: no read after
     start: Places
     stop: Places
-    outside_ns: Int64s  # time before the first and after the last read
+    outside_s: Floats  # of each owner, time before the first and after the last read
 
 
 class _Reads(NamedTuple):
@@ -121,7 +121,7 @@ class _Reads(NamedTuple):
     stop: Edges
     inner_last: Int64s
     outer_first: Int64s
-    outside_ns: Int64s
+    outside_s: Floats
 
 
 def increases(counters: Iterable[Counter], windows: Windows) -> list[Increase]:
@@ -160,7 +160,7 @@ def _reads(counter: Counter, windows: Windows) -> _Reads:
         stop=edges(counter, b_ns),
         inner_last=np.searchsorted(t1_ns, b_ns, "right") - 1,
         outer_first=np.searchsorted(t1_ns, a_ns, "right") - 1,
-        outside_ns=before_ns + after_ns,
+        outside_s=windows.sums(before_ns + after_ns) / 1e9,
     )
 
 
@@ -172,7 +172,7 @@ def _brackets(ages: Ages, reads: _Reads) -> _Brackets:
         outer_last=ages.first_since(reads.stop),
         start=ages.places(reads.start),
         stop=ages.places(reads.stop),
-        outside_ns=reads.outside_ns,
+        outside_s=reads.outside_s,
     )
 
 
@@ -184,11 +184,13 @@ def _increase(counter: Counter, windows: Windows, brackets: _Brackets, ages: Age
     lower = windows.sums(certain)
     estimate = brackets.stop.interpolate(counter.units) - brackets.start.interpolate(counter.units)
     value = np.fmin(np.maximum(windows.sums(estimate * counter.sensor.scale), lower), upper)
-    missing_ns = brackets.outside_ns.astype(np.float64)
+    missing_s = brackets.outside_s
     if counter.gaps[-1]:
         gone_ns = np.cumsum(np.where(counter.missing, np.diff(ages.shown_ns, prepend=0), 0))
-        missing_ns += brackets.stop.interpolate(gone_ns) - brackets.start.interpolate(gone_ns)
-    return Increase(lower, value, upper, windows.sums(missing_ns) / 1e9)
+        missing_s = (
+            missing_s + windows.sums(brackets.stop.interpolate(gone_ns) - brackets.start.interpolate(gone_ns)) / 1e9
+        )
+    return Increase(lower, value, upper, missing_s)
 
 
 def _lower(counter: Counter, brackets: _Brackets) -> Floats:
@@ -243,7 +245,11 @@ def _upper(counter: Counter, windows: Windows, brackets: _Brackets) -> Floats:
 
 
 def _sums(owner: Int64s, values: Floats | Int64s, owners: int) -> Floats:
-    return np.asarray(np.bincount(owner, weights=values, minlength=owners), np.float64)
+    ends = np.searchsorted(owner, np.arange(owners + 1))
+    total, some = np.zeros(owners), ends[:-1] < ends[1:]
+    if some.any():
+        total[some] = np.add.reduceat(values, ends[:-1][some], dtype=np.float64)
+    return total
 
 
 def _between(cumulated: Int64s, first: Int64s, last: Int64s) -> Int64s | int:
