@@ -141,6 +141,7 @@ def increases(counters: Iterable[Counter], windows: Windows) -> list[Increase]:
         if alike not in brackets:
             brackets[alike] = _brackets(ages, reads[together])
         found.append(_increase(counter, windows, brackets[alike], ages))
+        del counter, ages  # before the next one is unwrapped: each is as long as all that was read
     return found
 
 
