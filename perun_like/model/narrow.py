@@ -86,21 +86,18 @@ def cut(column: RawColumn, rows: slice) -> RawColumn:
 def append(columns: Sequence[Narrow], table: _Int64s) -> None:
     """Add a block of values to each column: a table's columns, of which the rows come one after the other."""
     if len(table):
-        differences = np.zeros_like(table)
-        np.subtract(table[1:], table[:-1], out=differences[1:])
-        limits = zip(differences.min(axis=0).tolist(), differences.max(axis=0).tolist(), strict=True)
-        for column, first, values, (low, high) in zip(columns, table[0].tolist(), differences.T, limits, strict=True):
-            column.add(first, values.astype(_smallest(low, high)))
+        values = np.ascontiguousarray(table.T)
+        differences = np.zeros_like(values)
+        np.subtract(values[:, 1:], values[:, :-1], out=differences[:, 1:])
+        for column, first, of_column in zip(columns, table[0].tolist(), differences, strict=True):
+            column.add(first, narrowed(of_column))
 
 
 def narrowed(values: _Int64s) -> NDArray[Any]:
-    """The same values in the smallest type that holds them all; at least one."""
-    return values.astype(_smallest(int(values.min()), int(values.max())), copy=False)
-
-
-def _smallest(low: int, high: int) -> type[np.signedinteger[Any]]:
+    """The same values in the smallest type that holds them all, in an array of their own; at least one."""
+    low, high = int(values.min()), int(values.max())
     for dtype in (np.int8, np.int16, np.int32):
         limits = np.iinfo(dtype)
         if limits.min <= low and high <= limits.max:
-            return dtype
-    return np.int64
+            return values.astype(dtype)
+    return values.copy()
