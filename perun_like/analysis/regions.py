@@ -24,6 +24,7 @@ from perun_like.sensing.contract import MEASURED
 
 _WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
 
+_MOST_STATISTICAL = 100  # regions and ranks of a host, the longest: statistics take some milliseconds for each
 STATISTICAL = "statistics over many short calls: how energy follows them from one read to the next"
 _OPEN = "calls that were open when their process died are counted until the run's end"
 
@@ -99,6 +100,7 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
     found = energies(host, sensors, windows)
     duration_s, intervals = windows.duration_s, np.bincount(windows.owner_of_each, minlength=len(keys))
     short_calls = ShortCalls(host.counters[s.id] for s in sensors if s.id in host.counters and s.provenance == MEASURED)
+    longest = set(np.argsort(duration_s)[-_MOST_STATISTICAL:].tolist())
     made: list[Region] = []
     for index, (key, (count, lost)) in enumerate(keys.items()):
         if lost and not intervals[index]:
@@ -106,18 +108,21 @@ def _regions(host: Host, recorded: Sequence[RegionCalls]) -> list[Region]:
             continue
         runtime_s = float(duration_s[index])
         parts = {s.id: sensor_energy(s, found[s.id], index, runtime_s) for s in sensors}
-        energy = _energy(host, windows, index, parts, short_calls) if runtime_s > 0 else _nothing(host)
+        told = short_calls if index in longest else None
+        energy = _energy(host, windows, index, parts, told) if runtime_s > 0 else _nothing(host)
         energy, runtime = (_with_lost(metric, lost) for metric in (energy, _runtime(runtime_s)))
         metrics = {"runtime_s": runtime, "energy_j": energy, "power_w": per_second(energy, runtime_s)}
         made.append(Region(key[0], key[1], count + lost, metrics))
     return made
 
 
-def _energy(host: Host, windows: Windows, index: int, parts: Mapping[str, Metric], short_calls: ShortCalls) -> Metric:
+def _energy(
+    host: Host, windows: Windows, index: int, parts: Mapping[str, Metric], short_calls: ShortCalls | None
+) -> Metric:
     """Energy of a region: as it was counted, or what statistics over its many calls make of that."""
     energy, calls = total_energy(host, parts), windows.of(index)
     counted = total({id_: part for id_, part in parts.items() if id_ in host.counters and _is_measured(part)}, "J", "")
-    if energy.upper is not None and _is_wide(counted):
+    if short_calls is not None and energy.upper is not None and _is_wide(counted):
         by = short_calls.correction(calls)
         energy = energy if by is None else _corrected(energy, counted, by)
     return labelled(energy, len(calls.a_ns))

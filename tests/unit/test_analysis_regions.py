@@ -130,6 +130,18 @@ def test_many_short_calls_have_a_statistical_figure_with_an_interval() -> None:
     assert power.ci95 == pytest.approx([end / runtime(found) for end in energy.ci95])
 
 
+def test_of_very_many_short_regions_only_the_longest_take_the_time_of_statistics() -> None:
+    rng = np.random.default_rng(2)
+    starts = np.cumsum(rng.integers(2 * MS, 6 * MS, 480)).tolist()
+    lengths = {f"f{n}": 900_000 + n * 2_000 for n in range(130)}
+    intervals = [(name, a, a + length) for a in starts for name, length in lengths.items() if a < LENGTH - 2 * MS]
+    found = regions(calls(intervals))
+    told = {name for name, _ in found if found[name, 0].metrics["energy_j"].ci95 is not None}
+    assert set(sorted(lengths, key=lengths.__getitem__)[:30]) & told == set()
+    assert len(told) > 20
+    assert found["f0", 0].metrics["energy_j"].value is not None
+
+
 def test_single_short_call_is_labelled() -> None:
     energy = regions(calls([("short", 0, 50 * MS)]), period_ns=100 * MS)["short", 0].metrics["energy_j"]
     assert energy.method == "too short to be resolved by reads this far apart"
