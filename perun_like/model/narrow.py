@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 _Int64s: TypeAlias = NDArray[np.int64]
 _BLOCK = 1 << 16  # values
+_FAR = np.iinfo(np.int32).max  # what is further away takes 64 bits
+_FEW = 8
 
 
 class Narrow:
@@ -89,8 +92,19 @@ def append(columns: Sequence[Narrow], table: _Int64s) -> None:
         values = np.ascontiguousarray(table.T)
         differences = np.zeros_like(values)
         np.subtract(values[:, 1:], values[:, :-1], out=differences[:, 1:])
-        for column, first, of_column in zip(columns, table[0].tolist(), differences, strict=True):
-            column.add(first, narrowed(of_column))
+        for column, of_column, steps in zip(columns, values, differences, strict=True):
+            jumps = _jumps(steps)
+            steps[jumps] = 0
+            for start, stop in pairwise([0, *jumps, len(steps)]):
+                column.add(int(of_column[start]), narrowed(steps[start:stop]))
+
+
+def _jumps(steps: _Int64s) -> list[int]:
+    """Where a new block begins, so that a counter's wrap doesn't make all others' steps as wide as itself."""
+    if steps.min() >= -_FAR and steps.max() <= _FAR:
+        return []
+    found = np.flatnonzero((steps < -_FAR) | (steps > _FAR))
+    return found.tolist() if len(found) <= _FEW else []
 
 
 def narrowed(values: _Int64s) -> NDArray[Any]:

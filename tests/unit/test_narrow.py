@@ -59,6 +59,14 @@ def test_room_is_that_of_the_differences(step: int, bytes_: int) -> None:
     assert sum(differences.nbytes for differences in column._differences) == 1000 * bytes_
 
 
+def test_a_wrap_takes_no_more_room_than_other_steps() -> None:
+    values = np.arange(1000) * 200_000 + 2**40
+    values[700:] -= 2**40
+    column = narrow([values.tolist()])
+    assert sum(differences.nbytes for differences in column._differences) == 4000
+    assert np.asarray(column).tolist() == values.tolist()
+
+
 SENSORS = {
     "counter of a register": {
         "kind": COUNTER,
