@@ -47,6 +47,7 @@ _FEWEST_GROUPS = 8
 _FEWEST, _MOST = 5, 250  # reads in a group: more make the figure of a long run take longer, and hardly better
 _RARE = 0.01  # of the time in calls: phases that take less aren't told apart from the longest one
 _MODEL = 0.2  # of the correction
+_NS = 1e-9
 _LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
 
 
@@ -155,7 +156,7 @@ class _Intervals(NamedTuple):
         length_s: Of each.
         calls_s: Time in calls.
         phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
-        steady: Whether it doesn't reach into a pause.
+        steady: Whether it has a length and doesn't reach into a pause.
     """
 
     energy_j: Floats
@@ -176,14 +177,17 @@ class _Intervals(NamedTuple):
         course = Course.of(calls.a_ns[first:last] - start_ns, calls.b_ns[first:last] - start_ns, (0, stop_ns), usual)
         energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
         phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0) / 1e9
-        calls_s = np.diff(course.calls_ns(edges_ns)) / 1e9
-        return cls(energy_j, np.diff(edges_ns) / 1e9, calls_s, phases_s, phases_s[:, PAUSE] < 1e-9)
+        length_s, calls_s = np.diff(edges_ns) / 1e9, np.diff(course.calls_ns(edges_ns)) / 1e9
+        return cls(energy_j, length_s, calls_s, phases_s, (phases_s[:, PAUSE] < _NS) & (length_s > _NS))
 
 
 def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
     """The correction of steady intervals by least squares over all groups, and its error by how they differ."""
-    parts, power_w = of.phases_s / of.length_s[:, None], of.energy_j / of.length_s
+    length_s = np.maximum(of.length_s, _NS)
+    parts, power_w = of.phases_s / length_s[:, None], of.energy_j / length_s
     chosen = _told_apart(of.phases_s[of.steady].sum(axis=0))
+    if CALL not in chosen:
+        return None
     x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
     some = (group[1:] == group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
     x, y, group = x[some], y[some], group[1:][some]
@@ -195,7 +199,7 @@ def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
     inverse = np.linalg.inv(xx)
     more_w = inverse @ (x.T @ y)
     # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
-    calls_s, left_s = of.calls_s[of.steady], (of.length_s - of.calls_s)[of.steady]
+    calls_s, left_s = of.calls_s[of.steady], np.maximum(of.length_s - of.calls_s, 0.0)[of.steady]
     lacks_s = np.where(chosen == CALL, calls_s.sum(), 0.0) - calls_s @ parts[of.steady][:, chosen]
     left_w = y - x @ more_w
     scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))

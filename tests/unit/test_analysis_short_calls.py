@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -9,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from recordings import MS, S
 
-from perun_like.analysis.counters import Counter, counters
+from perun_like.analysis.counters import Counter, counters, unwrap
 from perun_like.analysis.short_calls import Correction, ShortCalls
 from perun_like.analysis.windows import Windows, increases
 from perun_like.testing import Constant, Machine, Power, Ramp, RandomWalk, SquareWave, Sum, Zone
@@ -166,6 +169,25 @@ def test_calls_in_step_with_the_reads_tell_nothing() -> None:
     made = Case(calls, machine, counters(record(machine, 0, SECONDS * S, period_ns=10 * MS)))
     found = made.found()
     assert found is None or found.half_j > made.truth_j / 2
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_calls_and_reads_there_is_a_finite_figure_or_none(data: st.DataObject) -> None:
+    """Calls of no length, reads that show one instant, counters that stand still or are reset: no warning either."""
+    gaps = data.draw(st.lists(st.sampled_from([0, 1, 1_000, MS, 3 * MS, 70 * MS]), min_size=60, max_size=300))
+    lengths = data.draw(st.lists(st.sampled_from([1, 500, MS, 2 * MS, 40 * MS]), min_size=1, max_size=6))
+    steps = data.draw(st.lists(st.sampled_from([0, 1, 10, 50_000]), min_size=2, max_size=9))
+    period_ns = data.draw(st.sampled_from([200_000, MS, 7 * MS, 100 * MS]))
+    starts = np.cumsum([gap + lengths[n % len(lengths)] for n, gap in enumerate(gaps)])
+    calls = [(int(start), int(start) + lengths[n % len(lengths)]) for n, start in enumerate(starts)]
+    t0_ns = np.arange(0, min(int(starts[-1]) + 2 * period_ns, 3_000 * period_ns), period_ns)
+    raw = np.cumsum([steps[n % len(steps)] for n in range(len(t0_ns))])
+    sensor = case(0, [], Constant(1.0), S).counters[0].sensor
+    counter = unwrap(sensor, t0_ns, t0_ns + 1_000, raw % (sensor.modulus or 1))
+    a_ns, b_ns = (np.array(column, np.int64) for column in zip(*calls, strict=True))
+    found = ShortCalls([counter]).correction(Windows.joined(a_ns, b_ns))
+    assert found is None or (math.isfinite(found.value_j) and 0 <= found.half_j < math.inf)
 
 
 @pytest.mark.parametrize("number", [1, 3, 12])
