@@ -11,12 +11,13 @@ from perun_like.report.tables import (
     STATISTICAL,
     as_sure,
     bar,
+    bounds_of,
+    common_word,
     figure_cell,
     fitting,
     folded,
     header,
     is_statistical,
-    mark_of,
     short_names,
     too_short,
 )
@@ -32,15 +33,14 @@ def balance_table(page: Page, run: DataNode) -> list[str]:
     if not balances:
         return []
     energies = [balance.metrics["energy_j_mean"] for balance in balances]
-    words = {energy.provenance.value for energy in energies}
-    word = words.pop() if len(words) == 1 else ""
+    word = common_word(energies)
     some = {balance.ranks for balance in balances} != {run.metadata.get("ranks")}
-    titles = ["Region", *([">ranks"] if some else []), ">calls", ">mean time", ">longest", ">rank", ">imbalance"]
+    titles = ["Region", *([">ranks"] if some else []), ">calls", ">mean time", ">longest", ">slowest", ">imbalance"]
     names = short_names(page, {balance.name for balance in balances})
     cells = [header(*titles, ">energy", word)]
     cells += [_row(page, balance, names[balance.name], word, some=some) for balance in balances]
-    last = len(cells[0]) - 1
-    lines = folded(page, page.table(fitting(page, cells, (last, last - 3, 1))), "regions")
+    longest, calls, rank = (len(cells[0]) - back for back in (5, 7, 4))  # the imbalance says most of them
+    lines = folded(page, page.table(fitting(page, cells, (longest, calls, rank))), "regions")
     return lines + _footnotes(page, run, energies)
 
 
@@ -50,8 +50,7 @@ def _of(balance: Balance, name: str) -> float:
 
 def _row(page: Page, balance: Balance, name: str, word: str, *, some: bool) -> list[Cell]:
     energy, slowest = balance.metrics["energy_j_mean"], balance.at.get("runtime_s_max")
-    short, mark = too_short(energy), mark_of(energy)
-    bounds = " ".join(filter(None, (form.show(as_sure(energy)).bounds, "" if word else energy.provenance.value, mark)))
+    short, bounds = too_short(energy), bounds_of(energy, word)
     alone = balance.ranks < 2  # nobody to be compared with
     return [
         Cell(name),

@@ -13,7 +13,7 @@ _NAME = 32  # columns of the longest name
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDE = 0.5  # as in the analysis, which says so in the metric's method
-STATISTICAL = "** from how energy follows many short calls: statistics, with a 95 % interval"
+STATISTICAL = "** an estimate by how energy follows many short calls, with a 95 % interval"
 _NOTHING = Metric.absent("J", "not recorded")
 
 
@@ -34,10 +34,9 @@ def region_table(page: Page, run: DataNode) -> list[str]:
     regions = sorted(run.regions, key=used, reverse=True)
     if not regions:
         return []
-    words = {region.metrics.get("energy_j", _NOTHING).provenance.value for region in regions}
+    word = common_word([region.metrics.get("energy_j", _NOTHING) for region in regions])
     ranks = len({region.rank for region in regions}) > 1
     total = run.metrics.get("energy_j", _NOTHING).value
-    word = words.pop() if len(words) == 1 else ""
     titles = ["Region", *([">rank"] if ranks else []), ">calls", ">time", ">energy", word]
     cells = [header(*titles)]
     names = short_names(page, {region.name for region in regions})
@@ -85,8 +84,7 @@ def _alike(names: Sequence[Sequence[str]]) -> int:
 
 def _region(region: Region, name: str, *, ranks: bool, word: str) -> list[Cell]:
     energy = region.metrics.get("energy_j", _NOTHING)
-    short, mark = too_short(energy), mark_of(energy)
-    bounds = " ".join(filter(None, (form.show(as_sure(energy)).bounds, "" if word else energy.provenance.value, mark)))
+    short, bounds = too_short(energy), bounds_of(energy, word)
     return [
         Cell(name),
         *([Cell(str(region.rank), right=True)] if ranks else []),
@@ -104,9 +102,17 @@ def as_sure(energy: Metric) -> Metric:
     return energy._replace(lower=energy.ci95[0], upper=energy.ci95[1])
 
 
-def mark_of(energy: Metric) -> str:
-    """The mark of a footnote on how an energy was had."""
-    return "*" if too_short(energy) else "**" if is_statistical(energy) else ""
+def common_word(energies: Sequence[Metric]) -> str:
+    """How all were had, for a column's title; empty if they differ. Of what statistics say a footnote tells it."""
+    words = {energy.provenance.value for energy in energies if not is_statistical(energy)}
+    return words.pop() if len(words) == 1 else ""
+
+
+def bounds_of(energy: Metric, word: str) -> str:
+    """How sure an energy is, how it was had if the column doesn't say it, and the mark of a footnote."""
+    mark = "*" if too_short(energy) else "**" if is_statistical(energy) else ""
+    own = "" if word or is_statistical(energy) else energy.provenance.value
+    return " ".join(filter(None, (form.show(as_sure(energy)).bounds, own, mark)))
 
 
 def is_statistical(energy: Metric) -> bool:

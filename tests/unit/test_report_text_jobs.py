@@ -9,7 +9,7 @@ import pytest
 import report_jobs as jobs
 import report_trees as trees
 
-from perun_like.model.node import DataNode, Metric
+from perun_like.model.node import DataNode, Metric, Provenance
 from perun_like.report.text import render
 
 
@@ -98,6 +98,22 @@ def test_a_region_of_some_ranks_tells_how_many() -> None:
     text = render(jobs.hosts())
     assert " ".join(line_with(text, "write").split()) == "write 1 12 400.0 ms 0 36.0 J ± 1.8 J"
     assert "ranks" not in line_with(render(jobs.ranks()), "Region")
+
+
+def test_a_crowded_table_loses_no_bounds_and_no_mark() -> None:
+    """What the imbalance says gives way first; at no width that people use do figures stand without their bounds."""
+    root = jobs.ranks()
+    told = jobs.balance("a_function_with_a_long_name", 1_200_000, [123.4, 234.5], 50.0, width=0.9)
+    for word in ("min", "mean", "max"):
+        energy = told.metrics[f"energy_j_{word}"]
+        ends = (0.9 * (energy.value or 0.0), 1.1 * (energy.value or 0.0))
+        told.metrics[f"energy_j_{word}"] = energy._replace(provenance=Provenance.ESTIMATED, ci95=ends)
+    run_of(root).balance = [told, jobs.balance("short", 1_200, [1.2, 2.3], 50.0, width=0.9)]
+    for width in (72, 80, 100):
+        lines = [line for line in render(root, width=width).splitlines() if line.startswith(("  a_f", "  short", "  *"))]
+        assert [line.rstrip()[-2:].strip() for line in lines[:2]] == ["**", "*"]
+        assert all(re.search(r"J  (±|[\d.,]+ to) ", line) for line in lines[:2])
+        assert [line.split()[0] for line in lines[2:]] == ["*", "**"]
 
 
 def test_many_regions_of_a_job_are_folded() -> None:
