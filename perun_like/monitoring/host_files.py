@@ -17,7 +17,7 @@ from perun_like.errors import FileError, PerunError, StillWrittenError
 from perun_like.model.joining import during, joined
 from perun_like.model.recording import Recording
 from perun_like.monitoring.results import result_of
-from perun_like.sampling import spool
+from perun_like.sampling import spool_reader
 from perun_like.sampling.distrust import open_plain
 from perun_like.store import gather, schema, summary
 from perun_like.store.assembly import assemble_host, order_of, part_files, parts_by_host, with_id
@@ -57,7 +57,7 @@ def make_host_file(place: RunPlace, host: str) -> str | None:
 def _made_here(place: RunPlace, host: str) -> str | None:
     # Parts are named so: a look into those of all hosts, by all hosts, would take its time.
     paths = parts_by_host(part_files(place.parts, f"{os.uname().nodename}-")).get(host, [])
-    if not paths or any(spool.footer(path) is None for path in paths):
+    if not paths or any(spool_reader.footer(path) is None for path in paths):
         return None
     recording = assemble_host(paths)
     if not is_host_file(recording):
@@ -183,7 +183,7 @@ def directory_of(place: RunPlace) -> str:
 def _assembled(paths: Sequence[str]) -> Recording:
     """A host's parts, whoever has made them; not those of samplers that live."""
     for path in paths:
-        if spool.footer(path) is None and is_being_written(path):
+        if spool_reader.footer(path) is None and is_being_written(path):
             raise StillWrittenError(f"{path} is still being written: wait until its program has ended")
     return assemble_host(paths)
 

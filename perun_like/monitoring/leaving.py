@@ -20,9 +20,8 @@ from perun_like.launch.claim import Claim, Roll, all_gone
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import close_run, set_aside
 from perun_like.sampling.host import host_identity
-from perun_like.sampling.keeping import complete, part_of
 from perun_like.sampling.local import remove_directory
-from perun_like.sampling.spool import footer
+from perun_like.sampling.spool_reader import footer
 from perun_like.store.place import RunPlace
 
 _LOOK_EVERY_S = 0.02  # at what other hosts have written
@@ -140,6 +139,8 @@ class Leaving:
 
     def _is_completed(self, directory: str, name: str) -> bool:
         """Complete a sampler's part; whether nothing of what the sampler has left can be of use any more."""
+        from perun_like.sampling.completing import complete, part_of  # few samplers are killed
+
         local = os.path.join(directory, name)
         part = self._place.part(f"{os.uname().nodename}-{name}")
         try:

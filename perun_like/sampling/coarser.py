@@ -17,7 +17,8 @@ from typing import NamedTuple
 from perun_like.sampling import marks
 from perun_like.sampling.collecting import collect
 from perun_like.sampling.ranks import ranks_in
-from perun_like.sampling.spool import HEADER, NOTE, ROWS, STREAM, Frame, Part, frames, json_of, row_words
+from perun_like.sampling.spool import HEADER, NOTE, ROWS, STREAM, Part, row_words
+from perun_like.sampling.spool_reader import Frame, frames, json_of
 from perun_like.sampling.thinning import Thinning, furthest_ns
 from perun_like.sensing.contract import Sensor
 

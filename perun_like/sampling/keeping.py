@@ -1,20 +1,25 @@
-"""What goes into a part beside samples when it is completed, by its sampler or in the place of one that was killed."""
+"""What a sampler keeps of a run: the samples it moves to its part, and what goes there beside them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from perun_like.errors import FileError
-from perun_like.sampling import spool
-from perun_like.sampling.host import clock_error_ns, clocks
-from perun_like.sampling.local import is_of_part
+from perun_like.sampling import segments
+from perun_like.sampling.host import clock_error_ns, clocks, host_facts
+from perun_like.sampling.local import is_of_part, name_part, remove_directory
 from perun_like.sampling.ranks import ranks_in, read_notes
-from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, ROWS, STREAM, Frame, Part
+from perun_like.sampling.spool import FOOTER, HEADER, MARKS, NOTE, ROUNDS, STREAM, Part, Tail
 
-KILLED = "the sampling process was killed"
+if TYPE_CHECKING:
+    from perun_like.sampling.budget import Budget
+    from perun_like.sampling.company import Company
+    from perun_like.sampling.protocol import Message
+
+MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
+SPOOL_BUDGET_B = 10**9
 _STEP_NS = 50_000_000  # two clocks can't be read at one instant, and real time is always trimmed a little
 
 
@@ -116,80 +121,137 @@ class Clocks:
         return {**self._read(), "error_ns": self._read_error()}
 
 
-def tails_left(frames: list[Frame], local: str, gone: set[int] | None = None) -> list[Frame]:
-    """Rows that a killed sampler had not moved to its part yet, if this is its host.
+class Keeper:
+    """Keeps a host's samples, and what its sampler is told, in the part; and the part in its place and its budget.
 
     Args:
-        frames: Of its part.
-        local: Its directory on its host.
-        gone: The numbers of streams whose newest rows are damaged, or have been deleted, are added to it.
-    """
-    moved: dict[int, int] = {}
-    for frame in frames:
-        if frame.kind == ROWS:
-            moved[frame.stream] = max(frame.sequence, moved.get(frame.stream, 0))
-    found: list[Frame] = []
-    for stream in dict.fromkeys(frame.stream for frame in frames if frame.kind == STREAM):
-        try:
-            segments = spool.tail_segments(os.path.join(local, f"tail-{stream}"))
-        except (OSError, FileError):
-            segments = []
-            if gone is not None:
-                gone.add(stream)
-        newer = [(sequence, rows) for sequence, rows in segments if sequence > moved.get(stream, 0)]
-        found += [Frame(ROWS, stream, sequence, rows) for sequence, rows in newer]
-    return found
+        order: The message that says where to write.
+        company: The ranks it is for, where they are several.
+        read_clocks: Reads the host's clocks.
 
-
-def part_of(local: str, path: str) -> str:
-    """Where the part of a sampler of this host is: beside its place, if something else was there.
-
-    Args:
-        local: The sampler's directory on this host.
-        path: The part's place.
-    """
-    from perun_like.sampling.restoring import places  # what only the end needs
-
-    there = [place for place in places(path) if os.path.lexists(place)]
-    for place in there:
-        if is_of_part(local, place):
-            return place
-    copies = [place for place in there if _is_copy_of(local, place)]  # the part itself was removed, or moved away
-    return max(copies, key=os.path.getsize, default=path)
-
-
-def _is_copy_of(local: str, path: str) -> bool:
-    """Whether what is at a path was written by a sampler."""
-    with suppress(OSError, FileError, ValueError):
-        first = next(spool.frames(path), None)
-        return first is not None and first.kind == HEADER and spool.json_of(first).get("local") == local
-    return False
-
-
-def complete(path: str, local: str, run: str | None) -> None:
-    """Complete the part of a sampler of this host that was killed, with what it left; nothing if it is complete.
-
-    Args:
-        path: The part.
-        local: The sampler's directory on this host.
-        run: The directory of the run on this host if the ranks' marks and notes are to be kept in this part.
+    Attributes:
+        part: The part.
 
     Raises:
+        FileExistsError: another sampler writes this part.
         OSError: it can't be written.
-        FileError: it isn't a part.
     """
-    frames = [frame._replace(payload=b"") for frame in spool.frames(path)]  # a part may be larger than memory
-    if not frames or frames[0].kind != HEADER or frames[-1].kind == FOOTER:
-        return
-    with closing(Part(path, again=True)) as part:
-        for frame in tails_left(frames, local):
-            part.write(ROWS, frame.payload, frame.stream, frame.sequence)
-        ranks: list[int] = []
-        if run is not None:
-            keep_marks(part, run)
-            notes = Notes(part, run)
-            notes.keep()
-            ranks = notes.ranks
-        # What the clocks show now says nothing of the time until the sampler was killed.
-        part.write_json(FOOTER, {"stats": {}, "clocks": None, "cut": KILLED, "ranks": ranks})
-        part.sync()
+
+    def __init__(self, order: Message, company: Company | None, read_clocks: Callable[[], dict[str, int]]) -> None:
+        self.part = Part(order["part"])
+        self._clocks = Clocks(self.part, read_clocks)
+        self._knows_error = False
+        self._local: str = order["local"]
+        self._company = company
+        self._budget_b: int = order.get("spool_budget_b", SPOOL_BUDGET_B)
+        self._budget: Budget | None = None
+        self._tails: dict[int, Tail] = {}  # by the number of their stream
+        self._unkept: list[dict[str, Any]] = []  # notes for which there was no room yet
+        self._marks: str | None = order.get("marks", self._local)
+        if self._marks is not None:
+            segments.offer(self._marks)
+        self._notes = Notes(self.part, company.run) if company is not None and self._marks else None
+        header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
+        header |= {"host": host_facts(), "clocks": self._clocks.begin}
+        self.part.write_json(HEADER, header)
+        self._sign()
+
+    def add(self, stream: int, facts: dict[str, Any], tail: Tail) -> None:
+        """Keep what is in this tail as well, from now on; the facts say of what it is."""
+        self._tails[stream] = tail
+        self.part.write_json(STREAM, facts, stream)
+
+    def note(self, content: dict[str, Any]) -> None:
+        """Keep something beside the samples, now or as soon as there is room for it."""
+        self._unkept.append(content)
+        with suppress(OSError):
+            self._keep_notes()
+
+    def _keep_notes(self) -> None:
+        while self._unkept:
+            self.part.write_json(NOTE, self._unkept[0])
+            del self._unkept[0]
+
+    def keep_clocks(self) -> None:
+        """Keep what the host's clocks show, if one of them has left the others behind."""
+        with suppress(OSError):  # where there is no room for it now, there may be later
+            self._clocks.keep()
+
+    def keep_error(self) -> None:
+        """Keep how far real time may be off, once."""
+        if not self._knows_error:
+            with suppress(OSError):  # where there is no room for it now, there may be later
+                self._clocks.keep_error()
+                self._knows_error = True
+
+    def move(self) -> None:
+        """Bring the newest samples from this host's memory to the run's directory.
+
+        Raises:
+            OSError: there is no room for them now; they are still in memory.
+        """
+        with suppress(OSError):  # then they go to where it is now, if it is anywhere
+            self.part.restore()
+        self._sign()
+        self._keep_notes()
+        for stream, tail in self._tails.items():
+            self.part.move(stream, tail)
+        if self._notes is not None:
+            self._notes.keep()
+        self._clocks.keep()
+
+    def keep_within_budget(self) -> None:
+        """Have older samples thinned out if the part has become too large."""
+        if self._budget is None and self.part.size_b > self._budget_b:
+            from perun_like.sampling.budget import Budget  # few runs are long enough to need it
+
+            self._budget = Budget(self.part, self._budget_b)
+        if self._budget is not None:
+            self._budget.look()
+            self._sign()
+
+    def _sign(self) -> None:
+        """Note whose the newest samples are: the part may be another file by now."""
+        with suppress(OSError):  # nobody then knows whose they are, and they stay here after a kill
+            if not is_of_part(self._local, self.part.fileno()):
+                name_part(self._local, self.part.fileno())
+
+    def keep_rest(self) -> None:
+        """Bring what is left to the part, and what the processes of each rank have marked: all but its end."""
+        if self._budget is not None:
+            self._budget.abandon()
+        self.move()
+        if self._marks is not None:
+            keep_marks(self.part, self._marks)
+
+    def close(self, stats: dict[str, Any], cut: str | None) -> None:
+        """Complete the part and remove the host-local files.
+
+        Args:
+            stats: The sampler's own figures.
+            cut: Why the recording ends before the application; None if it doesn't.
+        """
+        noted = [] if self._notes is None else self._notes.ranks
+        end = self._clocks.end(error=self._company is not None)  # other hosts' times are compared with ours
+        self.part.write_json(FOOTER, {"stats": stats, "clocks": end, "cut": cut, "ranks": noted})
+        if self._company is not None:
+            self.part.sync()  # another host reads it, and job systems may end us at any moment
+        self.part.close()
+        remove_directory(self._local)
+        if self._company is not None and self._notes is not None:
+            self._leave(self._company, self._notes)
+        segments.remove_nameless()
+
+    def _leave(self, company: Company, notes: Notes) -> None:
+        """Remove what was the ranks', and the part if none of them ever ran anything."""
+        from perun_like.launch.turns import set_aside
+
+        with suppress(OSError):  # somebody has deleted it
+            remove_directory(set_aside(company.run))
+        if notes.any_ran:
+            if company.is_last_run:
+                remove_directory(os.path.dirname(company.run))
+        else:
+            with suppress(OSError):  # others have left theirs
+                os.unlink(self.part.path)
+                os.rmdir(os.path.dirname(self.part.path))

@@ -1,45 +1,34 @@
-"""The sampling process: finds sensors, reads them on a time grid, and keeps what it read safe.
+"""The sampler: what the sampling process reads, and when.
 
-It is a fresh interpreter that has inherited nothing from the application but its environment. It obeys the messages of
-:mod:`perun_like.sampling.protocol` on its standard streams; when the monitor is gone it saves everything and ends.
+What it is told comes from :mod:`perun_like.sampling.serve`. How backends are found and opened is in
+:mod:`perun_like.sampling.backends`, and what becomes of the samples in :mod:`perun_like.sampling.keeping`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable, Container, Mapping
-from functools import partial
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
-from perun_like.sampling import ranks, segments
-from perun_like.sampling.host import clocks, host_facts, peak_memory_b
-from perun_like.sampling.keeping import Clocks, Notes, keep_marks
-from perun_like.sampling.local import is_of_part, name_part, remove_directory
+from perun_like.sampling import ranks
+from perun_like.sampling.backends import PREPARE_TIMEOUT_S, Backends, Found
+from perun_like.sampling.host import clocks, peak_memory_b
+from perun_like.sampling.keeping import Keeper
 from perun_like.sampling.protocol import Message
-from perun_like.sampling.spool import FOOTER, HEADER, NOTE, STREAM, Part, Tail
-from perun_like.sampling.sweeper import Sweeper, closest_ns
+from perun_like.sampling.spool import NOTE
+from perun_like.sampling.sweeper import Sweeper
 from perun_like.sensing import discovery
-from perun_like.sensing.contract import MEASURED, Backend, Context, Missing, Sensor
+from perun_like.sensing.contract import MEASURED, Context
 from perun_like.sensing.overlap import covered_estimates
-from perun_like.units import NS_PER_S
 
 if TYPE_CHECKING:
     from perun_like.sampling.activity import Activity
-    from perun_like.sampling.budget import Budget
     from perun_like.sampling.company import Company
 
-T = TypeVar("T")
-Found = tuple[Backend, tuple[Sensor, ...]]
-
-PREPARE_TIMEOUT_S = 2.0  # the application waits no longer than this for a slow backend
-MOVE_PERIOD_S = 30.0  # losing the host loses at most this much
 LAST_SWEEP_TIMEOUT_S = 2.0
-_PATIENCE_S = 0.02  # for a backend, before the next one has its turn beside it
-SPOOL_BUDGET_B = 10**9
 LOOK_PERIOD_S = 1.0  # how often newest values are told, and whether anything is measured in place is looked up
 
 
@@ -58,17 +47,11 @@ class Sampler:
     def __init__(self, order: Message, read_clocks: Callable[[], dict[str, int]] = clocks) -> None:
         self._order = order
         sys.path += [path for path in order.get("paths", ()) if path not in sys.path]
-        self._local: str = order["local"]
         self._context = self._context_for(os.environ)
-        self._part = Part(order["part"])
-        self._clocks = Clocks(self._part, read_clocks)
-        self._knows_error = False
-        self._budget_b: int = order.get("spool_budget_b", SPOOL_BUDGET_B)
-        self._budget: Budget | None = None
-        self._missing: list[Missing] = []
-        self._unkept: list[dict[str, Any]] = []  # notes for which there was no room yet
+        self.company = _company(order)
+        self._keeper = Keeper(order, self.company, read_clocks)
+        self._backends = Backends(order, self._context)
         self._sweepers: dict[int, Sweeper] = {}  # by the number of their stream
-        self._next_stream = 0
         self._rests = False
         self._told: list[int] = []  # when the values last told were read
         if "application_pid" in order:
@@ -80,23 +63,13 @@ class Sampler:
         self._choices: dict[tuple[tuple[str, str], ...], list[str]] = {}  # GPUs seen, by what a rank was told
         self._cpus: set[int] = set()
         self.started = False
-        self.company = _company(order)
-        self._marks: str | None = order.get("marks", self._local)
-        if self._marks is not None:
-            segments.offer(self._marks)
-        self._notes = Notes(self._part, self.company.run) if self.company is not None and self._marks else None
-        header = {"run": order["run"], "rank": order.get("rank", 0), "local": self._local, "marks": self._marks}
-        header |= {"host": host_facts(), "clocks": self._clocks.begin}
-        self._part.write_json(HEADER, header)
-        self._sign()
 
     def _context_for(self, environ: Mapping[str, str]) -> Context:
         return Context(run_token=self._order["run_token"], environ=environ, **self._order["context"])
 
     def prepare(self) -> None:
         """Find what can be read and open it."""
-        specs = self._order["backends"]
-        found = self._unique(self._in_threads({name: partial(self._find, name) for name in specs}))
+        found = self._backends.find()
         measured = {name: what for name, what in found.items() if any(s.provenance == MEASURED for s in what[1])}
         self._open_all(measured)
         # An estimate of what is really measured would only cost time.
@@ -104,12 +77,22 @@ class Sampler:
         estimated = {name: what for name, what in found.items() if name not in measured}
         superfluous = covered_estimates([*opened, *(s for _, sensors in estimated.values() for s in sensors)])
         self._open_all(estimated, superfluous)
-        self._part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._missing]})
+        self._keeper.part.write_json(NOTE, {"missing": [missing._asdict() for missing in self._backends.missing]})
         self._outside = {name: {s.id for s in sensors if s.outside} for name, (_, sensors) in found.items()}
         told = {name for name, (_, sensors) in found.items() if sensors}
-        told |= {missing.backend for missing in self._missing if not missing.quiet}
+        told |= {missing.backend for missing in self._backends.missing if not missing.quiet}
         self._hides = any(name in told for name in ranks.OF_A_VIEW)
         self._keep_away([self._order.get("cpus", [])])
+
+    def _open_all(self, found: Mapping[str, Found], unwanted: Container[str] = ()) -> list[Sweeper]:
+        """Open what was found and keep what will be read of it; returns what reads it."""
+        opened = self._backends.open(found, unwanted)
+        for stream, name, sweeper in opened:
+            self._sweepers[stream] = sweeper
+            sensors = [sensor._asdict() for sensor in sweeper.sensors]
+            facts = {"backend": name, "period_ns": sweeper.period_ns, "sensors": sensors}
+            self._keeper.add(stream, facts, sweeper.tail)
+        return [sweeper for _, _, sweeper in opened]
 
     def start(self) -> None:
         """Sweep everything once; return when that is done."""
@@ -137,14 +120,7 @@ class Sampler:
 
     def note(self, content: dict[str, Any]) -> None:
         """Keep something beside the samples, now or as soon as there is room for it."""
-        self._unkept.append(content)
-        with contextlib.suppress(OSError):
-            self._keep_notes()
-
-    def _keep_notes(self) -> None:
-        while self._unkept:
-            self._part.write_json(NOTE, self._unkept[0])
-            del self._unkept[0]
+        self._keeper.note(content)
 
     def sync(self, after_ns: int) -> None:
         """Sweep once that shows what there was at an instant, resting or not; return when that is done."""
@@ -152,20 +128,17 @@ class Sampler:
         if self._activity is not None:
             self._activity.touch()
         self._wait_for([sweeper.sync(after_ns) for sweeper in self._sweepers.values()])
-        self._keep_clocks()  # who is asked all the time never has a second to look
+        self._keeper.keep_clocks()  # who is asked all the time never has a second to look
 
     def look(self) -> None:
         """Once a second: see whether clocks were set; rest if nothing is measured; see which ranks have come."""
-        self._keep_clocks()
+        self._keeper.keep_clocks()
         if self._activity is not None and not self._rests and self._activity.is_over():
             self._rests = True
             self._wait_for([sweeper.rest() for sweeper in self._sweepers.values()])
         if self.company is not None:
             self._heed(self.company)
-            if not self._knows_error:
-                with contextlib.suppress(OSError):  # where there is no room for it now, there may be later
-                    self._clocks.keep_error()
-                    self._knows_error = True
+            self._keeper.keep_error()
 
     @property
     def looks(self) -> bool:
@@ -208,9 +181,7 @@ class Sampler:
                 self._outside[name] -= inside
                 self.note({"inside": sorted(inside)})
                 new = tuple(sensor for sensor in seen if sensor.id not in known)
-                first = self._next_stream
-                self._open_all({name: (found.backends[name], new)})
-                self._begin([sweeper for stream, sweeper in self._sweepers.items() if stream >= first])
+                self._begin(self._open_all({name: (found.backends[name], new)}))
         visible = (s for sensors in found.sensors.values() for s in sensors if s.domain == "gpu" and not s.outside)
         return [sensor.identity for sensor in visible]
 
@@ -253,145 +224,22 @@ class Sampler:
 
     def move(self) -> None:
         """Bring the newest samples from this host's memory to the run's directory."""
-        with contextlib.suppress(OSError):  # then they go to where it is now, if it is anywhere
-            self._part.restore()
-        self._sign()
-        self._keep_notes()
-        for stream, sweeper in self._sweepers.items():
-            self._part.move(stream, sweeper.tail)
-        if self._notes is not None:
-            self._notes.keep()
-        self._clocks.keep()
-
-    def _keep_clocks(self) -> None:
-        with contextlib.suppress(OSError):  # where there is no room for it now, there may be later
-            self._clocks.keep()
+        self._keeper.move()
 
     def keep_within_budget(self) -> None:
         """Have older samples thinned out if the part has become too large."""
-        if self._budget is None and self._part.size_b > self._budget_b:
-            from perun_like.sampling.budget import Budget  # few runs are long enough to need it
-
-            self._budget = Budget(self._part, self._budget_b)
-        if self._budget is not None:
-            self._budget.look()
-            self._sign()
-
-    def _sign(self) -> None:
-        """Note whose the newest samples are: the part may be another file by now."""
-        with contextlib.suppress(OSError):  # nobody then knows whose they are, and they stay here after a kill
-            if not is_of_part(self._local, self._part.fileno()):
-                name_part(self._local, self._part.fileno())
+        self._keeper.keep_within_budget()
 
     def fsync(self) -> None:
         """Wait until the run's directory has everything."""
-        self._part.sync()
+        self._keeper.part.sync()
 
     def close(self, cut: str | None) -> dict[str, Any]:
         """Complete the part and remove the host-local files; returns the sampler's own figures."""
-        if self._budget is not None:
-            self._budget.abandon()
-        self.move()
-        if self._marks is not None:
-            keep_marks(self._part, self._marks)
+        self._keeper.keep_rest()
         stats = self._stats()
-        noted = [] if self._notes is None else self._notes.ranks
-        end = self._clocks.end(error=self.company is not None)  # other hosts' times are compared with ours
-        self._part.write_json(FOOTER, {"stats": stats, "clocks": end, "cut": cut, "ranks": noted})
-        if self.company is not None:
-            self.fsync()  # another host reads it, and job systems may end us at any moment
-        self._part.close()
-        remove_directory(self._local)
-        if self.company is not None and self._notes is not None:
-            self._leave(self.company, self._notes)
-        segments.remove_nameless()
+        self._keeper.close(stats, cut)
         return stats
-
-    def _leave(self, company: Company, notes: Notes) -> None:
-        """Remove what was the ranks', and the part if none of them ever ran anything."""
-        from perun_like.launch.turns import set_aside
-
-        with contextlib.suppress(OSError):  # somebody has deleted it
-            remove_directory(set_aside(company.run))
-        if notes.any_ran:
-            if company.is_last_run:
-                remove_directory(os.path.dirname(company.run))
-        else:
-            with contextlib.suppress(OSError):  # others have left theirs
-                os.unlink(self._part.path)
-                os.rmdir(os.path.dirname(self._part.path))
-
-    def _in_threads(self, jobs: Mapping[str, Callable[[], T | None]]) -> dict[str, T]:
-        """Do something for each backend, so that one that takes its time holds up the others for a moment only.
-
-        Normally one thread is done when the next one starts: importing and reading in several at once takes twice as
-        long, as they wait for each other.
-        """
-        done: dict[str, T] = {}
-
-        def work(name: str) -> None:
-            result = jobs[name]()
-            if result is not None:
-                done[name] = result
-
-        threads = {name: Thread(target=work, args=(name,), daemon=True) for name in jobs}
-        for thread in threads.values():
-            thread.start()
-            thread.join(_PATIENCE_S)
-        deadline = time.monotonic() + PREPARE_TIMEOUT_S
-        for name, thread in threads.items():
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                reason = f"the backend was not ready within {PREPARE_TIMEOUT_S:g} s"
-                self._missing.append(self._lost(name, reason))
-        return {name: done[name] for name in jobs if name in done and not threads[name].is_alive()}
-
-    def _find(self, name: str) -> Found | None:
-        result = discovery.find_all({name: self._order["backends"][name]}, self._context)
-        self._missing.extend(result.missing)
-        return (result.backends[name], result.sensors[name]) if name in result.backends else None
-
-    def _unique(self, found: dict[str, Found]) -> dict[str, Found]:
-        """Without the sensors whose ids another backend has already."""
-        taken: set[str] = set()
-        unique: dict[str, Found] = {}
-        for name, (backend, sensors) in found.items():
-            repeated = [sensor.id for sensor in sensors if sensor.id in taken]
-            if repeated:
-                self._missing.append(Missing(name, ", ".join(repeated), "another backend has these ids"))
-            unique[name] = (backend, tuple(sensor for sensor in sensors if sensor.id not in taken))
-            taken.update(sensor.id for sensor in sensors)
-        return unique
-
-    def _open_all(self, found: dict[str, Found], unwanted: Container[str] = ()) -> None:
-        jobs: dict[str, Callable[[], Sweeper | None]] = {}
-        streams: dict[str, int] = {}
-        for name, (backend, sensors) in found.items():
-            assigned = self._order["assigned"].get(name)
-            wanted = [s for s in sensors if s.id not in unwanted and (assigned is None or s.id in assigned)]
-            if wanted:
-                streams[name] = self._next_stream + len(streams)
-                jobs[name] = partial(self._open, backend, wanted, streams[name])
-        for name, sweeper in self._in_threads(jobs).items():
-            self._sweepers[streams[name]] = sweeper
-            sensors_data = [sensor._asdict() for sensor in sweeper.sensors]
-            facts = {"backend": name, "period_ns": sweeper.period_ns, "sensors": sensors_data}
-            self._part.write_json(STREAM, facts, streams[name])
-        self._next_stream += len(streams)
-
-    def _open(self, backend: Backend, sensors: list[Sensor], stream: int) -> Sweeper | None:
-        period_ns = max(self._order["period_ns"], backend.min_period_ns)
-        rows = int((MOVE_PERIOD_S + 5) * NS_PER_S / closest_ns(backend, sensors, period_ns)) + 8
-        try:
-            tail = Tail(os.path.join(self._local, f"tail-{stream}"), len(sensors), rows)
-            return Sweeper(backend, sensors, self._context, period_ns, tail)
-        except Exception as error:  # noqa: BLE001 - a stranger's backend is reported, never fatal
-            self._missing.append(self._lost(backend.name, f"{type(error).__name__}: {error}"))
-            return None
-
-    def _lost(self, name: str, reason: str) -> Missing:
-        """A backend that can't be used as a whole."""
-        return Missing(name, "all sensors", reason, domains=discovery.domains_of(self._order["backends"][name]))
 
     def _stats(self) -> dict[str, Any]:
         return {

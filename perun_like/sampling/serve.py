@@ -1,7 +1,8 @@
 """The sampling process's life: it obeys the messages of :mod:`perun_like.sampling.protocol` on its standard streams.
 
-When the monitor is gone it saves everything and ends. Where several ranks share it, it goes on until the last of them
-has ended, whoever of them has started it.
+It is a fresh interpreter that has inherited nothing from the application but its environment. When the monitor is gone
+it saves everything and ends. Where several ranks share it, it goes on until the last of them has ended, whoever of them
+has started it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 from perun_like.errors import SamplerError
 from perun_like.sampling.host import detach
+from perun_like.sampling.keeping import MOVE_PERIOD_S
 from perun_like.sampling.protocol import Connection, Message
-from perun_like.sampling.sampler import LOOK_PERIOD_S, MOVE_PERIOD_S, Sampler
+from perun_like.sampling.sampler import LOOK_PERIOD_S, Sampler
 
 _READING_S = 5.0  # what somebody reads now must not go elsewhere before he has read it
 

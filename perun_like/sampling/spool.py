@@ -12,6 +12,8 @@ Layout of a frame, little-endian: ``magic[4] kind[u32] stream[u32] crc32[u32] se
 
 Layout of a tail: two segments, used in turn, each of three words ``magic sequence used`` and then rows. A segment whose
 sequence number is in the part already has been moved.
+
+Both are written here, and read by :mod:`perun_like.sampling.spool_reader`.
 """
 
 from __future__ import annotations
@@ -26,34 +28,17 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any, NamedTuple
-
-from perun_like.errors import FileError
-from perun_like.sampling.distrust import open_plain, parse_object
+from typing import Any
 
 HEADER, STREAM, ROWS, MARKS, NOTE, FOOTER, ROUNDS = range(1, 8)
 MASK_BITS = 63  # sensors whose validity fits in one signed word
 
-_FRAME_MAGIC = b"PRF1"
-_FRAME = struct.Struct("<4sIIIQQ")
-_TAIL_MAGIC = 0x314C49415450  # "PTAIL1" read as a little-endian word
-_MAGIC, _SEQUENCE, _USED, _HEAD = range(4)
-_WORD_BYTES = 8
-_LONGEST_FOOTER = 1 << 18
-_LARGEST_FRAME = 1 << 30
-_MOST_HOLES = 1 << 28  # what isn't there costs no disk, but time to search and memory to hold
-_MOST_COMPRESSED = 100  # times: more than file systems do
+FRAME_MAGIC = b"PRF1"
+FRAME_HEAD = struct.Struct("<4sIIIQQ")
+TAIL_MAGIC = 0x314C49415450  # "PTAIL1" read as a little-endian word
+WORD_BYTES = 8
+_MAGIC, _SEQUENCE, _USED, HEAD_WORDS = range(4)
 _PIECE = 1 << 20
-_MOST_READINGS = 4  # of each byte: damage costs one more, a file made to keep us busy thousands
-
-
-class Frame(NamedTuple):
-    """One checked piece of a part file."""
-
-    kind: int
-    stream: int
-    sequence: int
-    payload: bytes
 
 
 def mask_words(sensors: int) -> int:
@@ -77,9 +62,9 @@ class Tail:
 
     def __init__(self, path: str, sensors: int, rows: int) -> None:
         words = row_words(sensors)
-        segment_bytes = -(-(_HEAD + rows * words) * _WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
+        segment_bytes = -(-(HEAD_WORDS + rows * words) * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         self._row_words = words
-        self._capacity = segment_bytes // _WORD_BYTES
+        self._capacity = segment_bytes // WORD_BYTES
         self._map = _create_mapping(path, 2 * segment_bytes)
         self._words = memoryview(self._map).cast("q")
         self._pack = struct.Struct(f"<{words}q").pack_into
@@ -100,7 +85,7 @@ class Tail:
                     return False
                 self._open(self._other())
             start = self._base + self._used
-            self._pack(self._map, start * _WORD_BYTES, t0_ns, t1_ns, *valid, *values)
+            self._pack(self._map, start * WORD_BYTES, t0_ns, t1_ns, *valid, *values)
             self._used += self._row_words
             self._words[self._base + _USED] = self._used
         return True
@@ -112,12 +97,12 @@ class Tail:
         """
         with self._lock:
             if not self._words[self._other() + _USED]:
-                if self._used == _HEAD:
+                if self._used == HEAD_WORDS:
                     return None
                 self._open(self._other())
             full = self._other()
         sequence, end = self._words[full + _SEQUENCE], full + self._words[full + _USED]
-        return sequence, bytes(self._map[(full + _HEAD) * _WORD_BYTES : end * _WORD_BYTES])
+        return sequence, bytes(self._map[(full + HEAD_WORDS) * WORD_BYTES : end * WORD_BYTES])
 
     def moved(self) -> None:
         """The rows taken last are safe in the part: their segment is free again."""
@@ -127,12 +112,12 @@ class Tail:
         return self._capacity - self._base
 
     def _open(self, base: int) -> None:
-        self._base, self._used = base, _HEAD
+        self._base, self._used = base, HEAD_WORDS
         self._sequence += 1
         self._words[base + _USED] = 0
-        self._words[base + _MAGIC] = _TAIL_MAGIC
+        self._words[base + _MAGIC] = TAIL_MAGIC
         self._words[base + _SEQUENCE] = self._sequence
-        self._words[base + _USED] = _HEAD
+        self._words[base + _USED] = HEAD_WORDS
 
 
 def _create_mapping(path: str, size: int) -> mmap.mmap:
@@ -153,27 +138,6 @@ def validity(values: Sequence[int | None]) -> tuple[int, ...]:
         sum(1 << bit for bit, value in enumerate(values[first : first + MASK_BITS]) if value is not None)
         for first in firsts
     )
-
-
-def tail_segments(path: str) -> list[tuple[int, bytes]]:
-    """Sequence number and rows of each segment of a tail left behind, oldest first.
-
-    Raises:
-        OSError: there is no such file, or it is a link, a pipe or the like.
-        FileError: the file isn't a tail.
-    """
-    with open_plain(path) as file:
-        half = os.fstat(file.fileno()).st_size // 2
-        segments = [_segment(file.fileno(), base, half, path) for base in (0, half)] if half else []
-    return sorted((sequence, rows) for sequence, rows in segments if rows)
-
-
-def _segment(fd: int, base: int, size: int, path: str) -> tuple[int, bytes]:
-    head = os.pread(fd, _HEAD * _WORD_BYTES, base)
-    magic, sequence, used = struct.unpack("<3q", head) if len(head) == _HEAD * _WORD_BYTES else (-1, 0, 0)
-    if magic not in (_TAIL_MAGIC, 0) or not 0 <= used * _WORD_BYTES <= min(size, _LARGEST_FRAME):
-        raise FileError(f"{path} is damaged, or was not written by a perun_like sampler")
-    return sequence, os.pread(fd, max(used - _HEAD, 0) * _WORD_BYTES, base + _HEAD * _WORD_BYTES)
 
 
 class Part:
@@ -205,9 +169,9 @@ class Part:
 
     def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""
-        head = _FRAME.pack(_FRAME_MAGIC, kind, stream, 0, sequence, len(payload))
+        head = FRAME_HEAD.pack(FRAME_MAGIC, kind, stream, 0, sequence, len(payload))
         crc = zlib.crc32(payload, zlib.crc32(head))
-        frame = _FRAME.pack(_FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload
+        frame = FRAME_HEAD.pack(FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload
         end = os.fstat(self._fd).st_size
         try:
             write_all(self._fd, frame)
@@ -311,125 +275,3 @@ def is_at(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def frames(path: str, until_b: int | None = None) -> Iterator[Frame]:
-    """The good frames of a part file, or of so much of its beginning.
-
-    A sampler that was killed leaves a torn last frame, and a disk may damage any: those are passed over. It is read,
-    not mapped: whoever truncates the file meanwhile must not end us by a SIGBUS.
-
-    Raises:
-        OSError: it can't be read, or is a link, a pipe or the like.
-        FileError: it isn't a part, or has more damage than chance can do.
-    """
-    with open_plain(path) as file:
-        fd = file.fileno()
-        size, there_b = os.fstat(fd).st_size, _there_b(fd)
-        if size > _MOST_HOLES + _MOST_COMPRESSED * there_b:
-            raise FileError(
-                f"{path} is no part, or is damaged: of the {size:,} bytes that it says, {there_b:,} are there"
-            )
-        size = size if until_b is None else min(size, until_b)
-        at, left_b = _find_magic(fd, 0, size), _MOST_READINGS * size
-        while at >= 0:
-            frame, read_b = _frame_at(fd, at, size)
-            if frame is not None:
-                yield frame
-            elif (left_b := left_b - read_b) < 0:
-                raise FileError(f"{path} is damaged from its byte {at} on; what is before that can be read")
-            at = _find_magic(fd, at + (1 if frame is None else read_b), size)
-
-
-def _there_b(fd: int) -> int:
-    """How many bytes of a file are there.
-
-    Some file systems count blocks late or not at all: what is no hole counts too. Others know no holes: what they have
-    counted is all there is, if they count.
-    """
-    status = os.fstat(fd)
-    counted_b, size = 512 * status.st_blocks, status.st_size
-    if _MOST_COMPRESSED * counted_b > size:
-        return counted_b
-    data_b = _data_b(fd, size)
-    return max(counted_b, data_b) if data_b < size or not counted_b else counted_b
-
-
-def _data_b(fd: int, size: int) -> int:
-    data_b = at = 0
-    try:
-        while at < size:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-            at = os.lseek(fd, start, os.SEEK_HOLE)
-            data_b += at - start
-    except OSError as error:
-        return data_b if error.errno == errno.ENXIO else size  # it ends with a hole; or nobody can tell
-    return data_b
-
-
-def footer(path: str) -> dict[str, Any] | None:
-    """What a part's last frame says; None while the part isn't complete, or if it isn't one."""
-    try:
-        with open_plain(path) as file:
-            fd, size = file.fileno(), os.fstat(file.fileno()).st_size
-            start = max(0, size - _LONGEST_FOOTER)
-            end = os.pread(fd, _LONGEST_FOOTER, start)
-            at = len(end)
-            while (at := end.rfind(_FRAME_MAGIC, 0, at)) >= 0:
-                if _ends_with(end, at) and (frame := _frame_at(fd, start + at, size)[0]) is not None:
-                    return _footer_of(frame) if frame.kind == FOOTER else None
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def json_of(frame: Frame) -> dict[str, Any]:
-    """The JSON object in a frame.
-
-    Raises:
-        ValueError: there is none, or one that nobody can have meant.
-    """
-    return parse_object(frame.payload)
-
-
-def _footer_of(frame: Frame) -> dict[str, Any]:
-    content = json_of(frame)
-    ranks = content.get("ranks", [])
-    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
-        raise ValueError("its ranks are none")
-    return content
-
-
-def _ends_with(end: bytes, at: int) -> bool:
-    """Whether a frame at a place would end where everything does."""
-    head = end[at : at + _FRAME.size]
-    return len(head) == _FRAME.size and _FRAME.unpack(head)[5] == len(end) - at - _FRAME.size
-
-
-def _find_magic(fd: int, at: int, size: int) -> int:
-    """Where the next frame may begin; -1 if none does."""
-    while at < size:
-        piece = os.pread(fd, len(_FRAME_MAGIC), at)  # right there, most often
-        if piece != _FRAME_MAGIC:
-            piece = os.pread(fd, _PIECE, at)
-        found = piece.find(_FRAME_MAGIC)
-        if found >= 0:
-            return at + found
-        if len(piece) < len(_FRAME_MAGIC):
-            break
-        at += len(piece) - len(_FRAME_MAGIC) + 1
-    return -1
-
-
-def _frame_at(fd: int, at: int, size: int) -> tuple[Frame | None, int]:
-    """The frame at a place, None if what is there is torn, damaged or no frame; and how many bytes were looked at."""
-    head = os.pread(fd, _FRAME.size, at)
-    if len(head) < _FRAME.size:
-        return None, len(head)
-    magic, kind, stream, crc, sequence, length = _FRAME.unpack(head)
-    if length > min(size - at - _FRAME.size, _LARGEST_FRAME):
-        return None, _FRAME.size
-    payload = os.pread(fd, length, at + _FRAME.size)
-    found = zlib.crc32(payload, zlib.crc32(_FRAME.pack(magic, kind, stream, 0, sequence, length)))
-    good = found == crc and len(payload) == length
-    return Frame(kind, stream, sequence, payload) if good else None, _FRAME.size + len(payload)

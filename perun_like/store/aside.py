@@ -9,7 +9,7 @@ from typing import Any
 
 from perun_like.errors import FileError
 from perun_like.model.recording import Recording
-from perun_like.sampling import spool
+from perun_like.sampling import spool_reader
 from perun_like.sampling.distrust import open_plain
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store.belongings import DAMAGED
@@ -118,9 +118,9 @@ def _worth(path: str) -> tuple[bool, int]:
     """Whether a part is complete, and how much of it can be read."""
     readable_b = 0
     with suppress(FileError):
-        for frame in spool.frames(path):
+        for frame in spool_reader.frames(path):
             readable_b += len(frame.payload)
-    return spool.footer(path) is not None, readable_b
+    return spool_reader.footer(path) is not None, readable_b
 
 
 def _is_beginning_of(path: str, other: str) -> bool:

@@ -15,8 +15,8 @@ from typing import Any
 from perun_like.errors import FileError
 from perun_like.model.joining import joined
 from perun_like.model.recording import HostRecording, Process, Recording
-from perun_like.sampling import spool
-from perun_like.sampling.keeping import KILLED
+from perun_like.sampling import spool_reader
+from perun_like.sampling.completing import KILLED
 from perun_like.sampling.local import is_local_directory, is_of_part
 from perun_like.store.aside import counted, with_what_is_aside
 from perun_like.store.part import Part, header
@@ -140,7 +140,7 @@ def local_directories(parts_directory: str) -> list[str]:
     """
     found: dict[str, None] = {}
     for path in part_files(parts_directory):
-        facts = header(path) if spool.footer(path) is None else {"local": ""}
+        facts = header(path) if spool_reader.footer(path) is None else {"local": ""}
         local = facts["local"]
         if is_local_directory(local) and is_of_part(local, path):
             found[local] = None

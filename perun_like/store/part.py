@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 from perun_like.errors import FileError
 from perun_like.model.recording import HostRecording, Process, RegionCalls, Rounds, Stream
-from perun_like.sampling import spool
+from perun_like.sampling import spool, spool_reader
 from perun_like.sampling.collecting import collect
-from perun_like.sampling.keeping import frames_of_note, run_of_note, tails_left
+from perun_like.sampling.completing import tails_left
+from perun_like.sampling.keeping import frames_of_note, run_of_note
 from perun_like.sampling.local import is_local_directory
 from perun_like.sampling.ranks import ranks_in, read_notes
-from perun_like.sampling.spool import Frame
+from perun_like.sampling.spool_reader import Frame
 from perun_like.sampling.thinning import furthest_ns
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store import facts as known
@@ -41,7 +42,7 @@ def header(path: str) -> dict[str, Any]:
 
 def _frames(path: str) -> Iterator[Frame]:
     try:
-        yield from spool.frames(path)
+        yield from spool_reader.frames(path)
     except OSError as error:
         raise FileError(f"can't read {path}: {error.strerror}") from error
 
@@ -52,7 +53,7 @@ def _header(frame: Frame | None, path: str) -> dict[str, Any]:
         told = f"; {whole:,} pieces of samples in it are unharmed, but without it nobody knows whose" if whole else ""
         raise FileError(f"{path} is damaged at its very beginning, or is not a part of a perun_like run{told}")
     try:
-        content = spool.json_of(frame)
+        content = spool_reader.json_of(frame)
         return {
             **content,
             "run": _run(known.mapping(content, "run")),
@@ -169,7 +170,7 @@ class Part:
     def _contents(self, kind: int) -> Iterator[dict[str, Any]]:
         for frame in self._frames:
             if frame.kind == kind:
-                yield from self._try(spool.json_of, frame)
+                yield from self._try(spool_reader.json_of, frame)
 
     def _told(self, kind: int, make: Callable[[dict[str, Any]], T]) -> list[T]:
         return [told for content in self._contents(kind) for told in self._try(make, content)]
@@ -210,7 +211,7 @@ class Part:
             return frame._replace(payload=b"")
         if frame.kind == spool.STREAM:
             with contextlib.suppress(ValueError):  # told later
-                self._rows_of(frame.stream).have(sensors_of(spool.json_of(frame)))
+                self._rows_of(frame.stream).have(sensors_of(spool_reader.json_of(frame)))
         return frame
 
     def _rows_of(self, stream: int) -> Rows:
@@ -219,7 +220,7 @@ class Part:
     def _stream(self, frame: Frame) -> list[Stream]:
         rows = self._rows_of(frame.stream)
         try:
-            stream = stream_of(spool.json_of(frame), rows, self._inside)
+            stream = stream_of(spool_reader.json_of(frame), rows, self._inside)
         except ValueError as error:
             self._lack("sampler", "all that a backend has read", self._damaged(str(error)), domains=ADDED_DOMAINS)
             return []

@@ -18,7 +18,7 @@ import pytest
 from conftest import PERUN, Run
 
 import perun_like
-from perun_like.sampling import spool
+from perun_like.sampling import spool_reader
 
 Script = Callable[..., str]
 _PR_CAPBSET_DROP, _DAC_OVERRIDE, _DAC_READ_SEARCH = 24, 1, 2  # prctl(2), capabilities(7)
@@ -55,8 +55,8 @@ def kill_sampler(parts: str) -> None:
 
 def local_of(parts: str) -> str:
     (path,) = (os.path.join(parts, name) for name in os.listdir(parts))
-    header = next(spool.frames(path))
-    return str(spool.json_of(header)["local"])
+    header = next(spool_reader.frames(path))
+    return str(spool_reader.json_of(header)["local"])
 
 
 def test_a_directory_of_results_has_all_its_cut_runs_recovered_and_others_left(

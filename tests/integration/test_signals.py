@@ -21,7 +21,7 @@ from conftest import PERUN, Run
 
 import perun_like
 from perun_like.model.node import NodeType
-from perun_like.sampling.spool import frames
+from perun_like.sampling.spool_reader import frames
 from perun_like.store.reader import read_recording
 
 Script = Callable[[str], str]

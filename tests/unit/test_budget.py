@@ -23,7 +23,8 @@ from perun_like.sampling.coarser import rewrite
 from perun_like.sampling.local import is_of_part, make_local_directory, remove_directory
 from perun_like.sampling.marks import Marks
 from perun_like.sampling.sampler import Sampler
-from perun_like.sampling.spool import FOOTER, NOTE, ROWS, Part, frames, json_of
+from perun_like.sampling.spool import FOOTER, NOTE, ROWS, Part
+from perun_like.sampling.spool_reader import frames, json_of
 from perun_like.sensing.contract import COUNTER, Context, Found, Sensor
 from perun_like.store.assembly import assemble
 from perun_like.testing import SquareWave, Sum, Zone

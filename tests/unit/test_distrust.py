@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from perun_like.errors import FileError
-from perun_like.sampling import ranks, spool
+from perun_like.sampling import ranks, spool, spool_reader
 from perun_like.sampling.activity import Activity
 from perun_like.sampling.collecting import collect
+from perun_like.sampling.completing import tails_left
 from perun_like.sampling.distrust import open_plain, parse, parse_object
-from perun_like.sampling.keeping import tails_left
 from perun_like.sampling.marks import Marks
-from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Frame, Part, Tail, frames
+from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Part, Tail
+from perun_like.sampling.spool_reader import Frame, frames
 
 
 def pipe(path: Path) -> None:
@@ -86,7 +87,7 @@ def test_what_is_no_file_is_no_part(tmp_path: Path, plant: Plant) -> None:
     plant(path)
     with pytest.raises(OSError, match=r"x\.part"):
         list(frames(str(path)))
-    assert spool.footer(str(path)) is None
+    assert spool_reader.footer(str(path)) is None
     with pytest.raises(OSError, match=r"x\.part"):
         open_plain(str(path))
 
@@ -199,9 +200,9 @@ def test_a_part_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 def test_a_tail_of_holes_takes_no_more_than_what_it_says_is_used(tmp_path: Path) -> None:
     tail = Tail(str(tmp_path / "tail-0"), 1, 4)
     tail.append(1, 2, [3])
-    ((_, rows),) = spool.tail_segments(str(tmp_path / "tail-0"))
+    ((_, rows),) = spool_reader.tail_segments(str(tmp_path / "tail-0"))
     os.truncate(tmp_path / "tail-0", 1 << 40)
-    assert [found for _, found in spool.tail_segments(str(tmp_path / "tail-0"))] == [rows]
+    assert [found for _, found in spool_reader.tail_segments(str(tmp_path / "tail-0"))] == [rows]
 
 
 @pytest.mark.parametrize("ranks", [["x"], [[]], {}, 5, [None]])
@@ -209,11 +210,11 @@ def test_a_footer_of_no_ranks_is_none(tmp_path: Path, ranks: object) -> None:
     part = Part(str(tmp_path / "x.part"))
     part.write_json(spool.FOOTER, {"ranks": ranks})
     part.close()
-    assert spool.footer(part.path) is None
+    assert spool_reader.footer(part.path) is None
 
 
 def test_a_footer_may_hold_what_looks_like_a_frame(tmp_path: Path) -> None:
     part = Part(str(tmp_path / "x.part"))
     part.write_json(spool.FOOTER, {"cut": "PRF1" * 9, "ranks": [1]})
     part.close()
-    assert spool.footer(part.path) == {"cut": "PRF1" * 9, "ranks": [1]}
+    assert spool_reader.footer(part.path) == {"cut": "PRF1" * 9, "ranks": [1]}

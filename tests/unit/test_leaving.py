@@ -19,7 +19,8 @@ from perun_like.monitoring.leaving import Leaving
 from perun_like.monitoring.saving import recover
 from perun_like.sampling.local import name_part
 from perun_like.sampling.ranks import write_note
-from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Part, Tail, footer, frames
+from perun_like.sampling.spool import FOOTER, HEADER, ROWS, STREAM, Part, Tail
+from perun_like.sampling.spool_reader import footer, frames
 from perun_like.store.place import RunPlace
 from perun_like.testing.parts import write_part
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perun_like.sampling.spool import NOTE, Part, frames
+from perun_like.sampling.spool import NOTE, Part
+from perun_like.sampling.spool_reader import frames
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from perun_like.monitoring.results import result_of
-from perun_like.sampling import keeping
+from perun_like.sampling import completing
 from perun_like.sampling.host import clock_error_ns
 from perun_like.sampling.keeping import Clocks
-from perun_like.sampling.spool import NOTE, Part, frames
+from perun_like.sampling.spool import NOTE, Part
+from perun_like.sampling.spool_reader import frames
 from perun_like.store.assembly import assemble
 
 S = 10**9
@@ -134,10 +135,10 @@ def test_a_sampler_killed_after_its_machine_had_slept(
     process.kill()
     process.communicate()
     if completed:
-        keeping.complete(order["part"], str(tmp_path), None)
+        completing.complete(order["part"], str(tmp_path), None)
     recording = assemble(os.path.dirname(order["part"]))
     assert recording.started_unix_ns == start_ns + 10**18  # what the clock showed then
-    assert recording.hosts[0].cut == keeping.KILLED
+    assert recording.hosts[0].cut == completing.KILLED
     energy = result_of(recording).nodes[0].metrics["energy_j"]
     assert energy.missing == ("time asleep",)
     assert "suspended for 40 s" in str(energy.reason)

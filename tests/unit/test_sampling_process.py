@@ -15,7 +15,8 @@ import pytest
 from perun_like.sampling import host
 from perun_like.sampling.local import make_local_directory
 from perun_like.sampling.process import SamplerProcess
-from perun_like.sampling.spool import NOTE, footer, frames, json_of
+from perun_like.sampling.spool import NOTE
+from perun_like.sampling.spool_reader import footer, frames, json_of
 from perun_like.sensing.discovery import backend_specs
 from perun_like.store.assembly import assemble
 

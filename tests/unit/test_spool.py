@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from perun_like.errors import FileError
 from perun_like.sampling import spool
-from perun_like.sampling.spool import FOOTER, HEADER, ROWS, Part, Tail, frames, tail_segments
+from perun_like.sampling.spool import FOOTER, HEADER, ROWS, Part, Tail
+from perun_like.sampling.spool_reader import frames, tail_segments
 
 
 def rows_of(payload: bytes, sensors: int) -> list[list[int]]:

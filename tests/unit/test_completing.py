@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from perun_like.sampling.keeping import KILLED, complete
-from perun_like.sampling.spool import FOOTER, HEADER, ROWS, Part, footer, frames
+from perun_like.sampling.completing import KILLED, complete
+from perun_like.sampling.spool import FOOTER, HEADER, ROWS, Part
+from perun_like.sampling.spool_reader import footer, frames
 
 MB = 10**6
 
@@ -43,7 +44,7 @@ def test_who_completes_a_part_needs_not_hold_it_in_memory(cut: str, tmp_path: Pa
 
 COMPLETES_WITHOUT_ROOM = """
 import os, resource, sys
-from perun_like.sampling.keeping import complete
+from perun_like.sampling.completing import complete
 before = os.listdir("/proc/self/fd")
 resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (os.stat(sys.argv[1]).st_size,))
 try:
