@@ -15,6 +15,7 @@ value, not "unset".
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -177,6 +178,18 @@ def resolve(cwd: str, environ: Mapping[str, str], options: Mapping[str, object])
         for name, value, origin in source:
             fields[name], origins[name] = value, origin
     return Settings(**fields, origins=origins)
+
+
+def check_powercap_root(settings: Settings) -> None:
+    """See whether there is the powercap tree that somebody has asked for: a mistyped one looks like a machine without.
+
+    Raises:
+        ConfigError: there is no such directory.
+    """
+    origin, root = settings.origins.get("powercap_root", "default"), settings.powercap_root
+    if origin != "default" and not os.path.isdir(root):
+        allowed = f"give that of a powercap tree, or leave it out: it is {Settings().powercap_root}"
+        raise ConfigError(f"{origin}: there is no directory {root}: {allowed}")
 
 
 _Value = tuple[str, object, str]  # field, value, origin

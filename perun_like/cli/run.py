@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from perun_like.config import OPTIONS, Settings, resolve
+from perun_like.config import OPTIONS, Settings, check_powercap_root, resolve
 from perun_like.errors import InputError, InterruptedStartError
 from perun_like.launch.child import SignalGate, end_by, end_like, original_environ
 from perun_like.launch.launchers import detect
@@ -104,6 +104,7 @@ def run(program: Program, options: Mapping[str, object], sampler: SamplerProcess
         SystemExit: nothing was run, for a reason that has been told.
     """
     settings = resolve(_directory(), os.environ, options)
+    check_powercap_root(settings)
     try:
         check_place(settings.country)
     except InputError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from perun_like.config import Settings, resolve
+from perun_like.config import Settings, check_powercap_root, resolve
 from perun_like.sensing.contract import ESTIMATED, Context, Missing, Sensor
 from perun_like.sensing.discovery import ALTERNATIVES, Discovery, backend_specs, chosen_specs, find_all
 from perun_like.sensing.overlap import Split, is_energy, split
@@ -29,6 +29,7 @@ from perun_like.sensing.overlap import Split, is_energy, split
 def sensors(as_json: bool, by_rank: bool, **options: object) -> None:
     """Show what can be measured or estimated here, and what can't, why, and what would help."""
     settings = resolve(os.getcwd(), os.environ, options)
+    check_powercap_root(settings)
     specs = chosen_specs(sys.path, settings.backend)
     if by_rank:
         _show_by_rank(settings, specs, as_json=as_json)

@@ -24,7 +24,7 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from perun_like.config import OPTIONS, resolve
+from perun_like.config import OPTIONS, check_powercap_root, resolve
 from perun_like.errors import ConfigError, InputError
 from perun_like.inplace.call import Call, innermost_of
 from perun_like.inplace.stderr import complain, reason_of
@@ -81,6 +81,7 @@ class Profile:
         self._session = sessions.known(options)
         if self._session is None:
             config = resolve(_directory(), os.environ, self._options)
+            check_powercap_root(config)
             check_place(config.country)
             self._session = sessions.make(config, options)
         return self._session

@@ -80,8 +80,10 @@ def _recovered_before(path: str) -> Outcome:
     if path.endswith(PARTS_SUFFIX) and os.path.isfile(file):
         load(file)
         return Outcome(path, (file,))
-    place = os.path.dirname(path) or os.curdir
-    raise InputError(f"there is no {path}: if it was recovered before, its results are in {place}")
+    if path.endswith((PARTS_SUFFIX, _PART_SUFFIX)):
+        place = os.path.dirname(path) or os.curdir
+        raise InputError(f"there is no {path}: if it was recovered before, its results are in {place}")
+    raise InputError(f"there is no {path}: give a directory of results, or what a run has left, *{PARTS_SUFFIX}")
 
 
 def _recovered(parts: str) -> Outcome:

@@ -34,6 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]
 
 _MOST_KNOWN = 1 << 10
+_NAMELESS = "(no name)"
 _known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
 
 
@@ -133,14 +134,14 @@ def region(name: Any) -> Any:
         known = _known[name]
     except (KeyError, TypeError):  # it is new, or no name
         return _new_region(name)
-    return Region(name) if known.open_calls else known
+    return Region(known.name) if known.open_calls else known
 
 
 def _new_region(name: Any) -> Any:
     if isinstance(name, str):
         if len(_known) >= _MOST_KNOWN:
             _known.clear()  # soon those that are used have come again
-        _known[name] = made = Region(name)
+        _known[name] = made = Region(name or _NAMELESS)
         return made
     if isinstance(name, classmethod):
         check_function("region", cast("object", name))

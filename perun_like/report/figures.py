@@ -143,7 +143,8 @@ def figures(page: Page, run: DataNode) -> list[str]:
 
 def _load(run: DataNode) -> str:
     cpus = [node.metadata.get("logical_cpus") for node in run.find(NodeType.NODE)]
-    return f"of {sum(filter(None, cpus)):,} logical CPUs" if all(cpus) and cpus else ""
+    whose = "whole host" if len(cpus) < 2 else "all hosts"
+    return f"{whose}, {sum(filter(None, cpus)):,} CPUs" if all(cpus) and cpus else whose
 
 
 def _figure(label: str, metrics: dict[str, Metric], note: str) -> Line:

@@ -130,7 +130,15 @@ def _no_file(path: str, mode: int) -> str:
         return "not a file: give the .h5 file of a run"
     if path.rstrip(os.sep).endswith(".parts"):
         return f"a directory: {_advice(path.rstrip(os.sep))}"
-    return f"a directory: give one of the .h5 files in it, {os.path.join(path, '<name>', '<run id>.h5')}"
+    from glob import glob  # only on the way to an error
+
+    inside = [os.path.join(path, name) for pattern in ("*", "*/*") for name in glob(pattern, root_dir=path)]
+    runs = [name for name in inside if name.endswith(".h5")]
+    if runs:
+        return f"a directory: give one of the {len(runs):,} .h5 files in it, such as {max(runs, key=os.path.basename)}"
+    if any(name.endswith(".parts") for name in inside):
+        return f"a directory with runs that were cut short: perun-like recover {path} makes files of them"
+    return "a directory without results: give the .h5 file of a run"
 
 
 def _advice(path: str) -> str:

@@ -44,10 +44,10 @@ def _hardware(context: Context) -> tuple[str, str]:
     if " hypervisor" in cpuinfo:
         return (
             "this is a virtual machine, and hypervisors keep the counters to themselves",
-            "Run on the machine itself; until then energy is estimated.",
+            "Run on the machine itself; until then energy can only be estimated.",
         )
     if "CPU implementer" in cpuinfo:
-        return "ARM processors have no RAPL", "Energy is estimated."
+        return "ARM processors have no RAPL", "Energy can only be estimated."
     if "AuthenticAMD" in cpuinfo:
         return (
             "the kernel's driver isn't loaded, or the kernel is older than 5.11 and doesn't know AMD's",

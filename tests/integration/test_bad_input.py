@@ -189,7 +189,21 @@ def test_a_full_output_is_named(perun: Run, script: Script, tmp_path: Path) -> N
 def test_a_directory_is_no_file_of_a_run(perun: Run, tmp_path: Path) -> None:
     told = perun("report", str(tmp_path))
     assert told.returncode == 1
-    assert "is a directory: give one of the .h5 files in it" in told.stderr
+    assert "is a directory without results: give the .h5 file of a run" in told.stderr
+    (tmp_path / "heat" / "first.parts").mkdir(parents=True)
+    assert f"perun-like recover {tmp_path} makes files of them" in perun("report", str(tmp_path)).stderr
+    for name in ("2026-01.h5", "2026-02.h5"):
+        (tmp_path / "heat" / name).touch()
+    for directory in (tmp_path, tmp_path / "heat"):
+        told = perun("report", str(directory))
+        assert f"give one of the 2 .h5 files in it, such as {tmp_path}/heat/2026-02.h5" in told.stderr
+
+
+def test_what_is_not_there_can_not_be_recovered(perun: Run) -> None:
+    told = perun("recover", "nope")
+    assert told.returncode == 2
+    assert "there is no nope: give a directory of results, or what a run has left, *.parts" in told.stderr
+    assert "its results are in gone" in perun("recover", "gone/first.parts").stderr
 
 
 def test_a_deleted_directory_is_told(script: Script, tmp_path: Path) -> None:

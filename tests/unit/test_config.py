@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from perun_like.config import OPTIONS, RESERVED, Option, Settings, resolve
+from perun_like.config import OPTIONS, RESERVED, Option, Settings, check_powercap_root, resolve
 from perun_like.errors import ConfigError
 
 
@@ -194,3 +194,12 @@ def test_a_period_can_be_a_minute_and_no_longer(tmp_path: Path) -> None:
     assert resolve(str(tmp_path), {}, {"period_ns": "1min"}).period_ns == 60 * 10**9
     with pytest.raises(ConfigError, match="--period: period too long: '61s'; at least 1ms, at most 60s"):
         resolve(str(tmp_path), {}, {"period_ns": "61s"})
+
+
+def test_a_powercap_tree_that_is_not_there_is_an_error_where_somebody_has_asked_for_it(tmp_path: Path) -> None:
+    check_powercap_root(resolve("/", {}, {}))  # a machine without one is no error
+    check_powercap_root(resolve("/", {}, {"powercap_root": str(tmp_path)}))
+    with pytest.raises(ConfigError, match=r"^--powercap-root: there is no directory /nope: .*/sys/class/powercap$"):
+        check_powercap_root(resolve("/", {}, {"powercap_root": "/nope"}))
+    with pytest.raises(ConfigError, match=r"^PERUN_POWERCAP_ROOT: there is no directory"):
+        check_powercap_root(resolve("/", {"PERUN_POWERCAP_ROOT": "/nope"}, {}))

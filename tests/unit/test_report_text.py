@@ -260,7 +260,7 @@ def test_a_function_that_ended_well() -> None:
 def test_hosts_of_rounds_are_counted_once() -> None:
     text = render(trees.rounds())
     assert "all devices of node01" in text
-    assert "of 4 logical CPUs" in text
+    assert "whole host, 4 CPUs" in text
 
 
 def test_a_tree_without_runs_is_still_a_report() -> None:

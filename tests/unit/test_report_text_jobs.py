@@ -110,7 +110,9 @@ def test_a_crowded_table_loses_no_bounds_and_no_mark() -> None:
         told.metrics[f"energy_j_{word}"] = energy._replace(provenance=Provenance.ESTIMATED, ci95=ends)
     run_of(root).balance = [told, jobs.balance("short", 1_200, [1.2, 2.3], 50.0, width=0.9)]
     for width in (72, 80, 100):
-        lines = [line for line in render(root, width=width).splitlines() if line.startswith(("  a_f", "  short", "  *"))]
+        lines = [
+            line for line in render(root, width=width).splitlines() if line.startswith(("  a_f", "  short", "  *"))
+        ]
         assert [line.rstrip()[-2:].strip() for line in lines[:2]] == ["**", "*"]
         assert all(re.search(r"J  (±|[\d.,]+ to) ", line) for line in lines[:2])
         assert [line.split()[0] for line in lines[2:]] == ["*", "**"]
