@@ -9,9 +9,8 @@ import numpy as np
 
 from perun_like.analysis.emissions import Assumptions, co2e, cost
 from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, total_energy
-from perun_like.analysis.hosts import Host
-from perun_like.analysis.intervals import union
 from perun_like.analysis.statistics import Spread, spread
+from perun_like.analysis.together import Part, together, weighed, within
 from perun_like.analysis.totals import total
 from perun_like.analysis.windows import Floats, Increase, Windows
 from perun_like.model.node import Metric, Provenance, Scope
@@ -31,9 +30,6 @@ class _Energy(NamedTuple):
     value: Floats
     upper: Floats
     whole: Metric
-
-
-Part = tuple[Host, Windows]  # a host and when it was in each round, on the first host's clock
 
 
 def over_all(parts: Sequence[Part], windows: Windows, assumptions: Assumptions) -> dict[str, Metric]:
@@ -115,13 +111,11 @@ def _why(has: Bools, method: str, whole: Metric) -> _Words:
 
 def _joules(parts: Sequence[Part], windows: Windows, energy: _Energy, words: _Words) -> Metric:
     mean = spread(energy.value.tolist())
-    lower, upper = float(energy.lower.mean()), float(energy.upper.mean())
-    together = _together(parts, windows) if mean.n == windows.owners else None
-    if together is not None and together.lower is not None and together.upper is not None:
-        # Hard bounds are as wide for short rounds as for long ones: those of all rounds together are much closer.
-        lower = max(lower, together.lower / mean.n)
-        upper = min(upper, together.upper / mean.n)
-    return _metric(energy.whole, mean, (lower, upper), "J", words)
+    bounds = float(energy.lower.mean()), float(energy.upper.mean())
+    metric = _metric(energy.whole, mean, bounds, "J", words)
+    if mean.n < windows.owners:
+        return metric
+    return within(metric, together(parts, windows).get("energy_j"), windows.owners)
 
 
 def _metric(whole: Metric, mean: Spread, bounds: tuple[float, float], unit: str, words: _Words) -> Metric:
@@ -141,26 +135,15 @@ def _metric(whole: Metric, mean: Spread, bounds: tuple[float, float], unit: str,
     )
 
 
-def _together(parts: Sequence[Part], windows: Windows) -> Metric | None:
-    """Energy of all rounds as one; None if they overlap."""
-    joined = _joined(windows)
-    if int(np.sum(windows.b_ns - windows.a_ns)) > int(np.sum(joined.b_ns - joined.a_ns)):
-        return None
-    as_one = [(host, _joined(own)) for host, own in parts if len(own.a_ns)]
-    _, found = _known(as_one, 1)
-    return _energy(as_one, found, np.ones(1, np.bool_)).whole
-
-
-def _joined(windows: Windows) -> Windows:
-    """The time of all rounds as windows of one owner."""
-    joined = union(np.zeros(len(windows.a_ns), np.int64), windows.a_ns, windows.b_ns, 1)
-    return Windows.joined(joined.a_ns, joined.b_ns)
-
-
 def _watts(energy: _Energy, duration_s: Floats, joules: Metric) -> Metric:
-    lower, value, upper = (column / duration_s for column in energy[:3])
+    """Power in its rounds on the mean, which has no more energy to come from than all of them have together."""
+    rounds = len(duration_s)
+    least = rounds * (joules.lower or 0.0)
+    most = np.nan if joules.upper is None else rounds * joules.upper
+    lower, upper = weighed(1 / duration_s, energy.lower, energy.upper, least, most)
     words = _Words(joules.reason, joules.method or "")
-    return _metric(energy.whole, spread(value.tolist()), (float(lower.mean()), float(upper.mean())), "W", words)
+    mean = spread((energy.value / duration_s).tolist())
+    return _metric(energy.whole, mean, (lower / rounds, upper / rounds), "W", words)
 
 
 def _grown(metric: Metric, energy: Metric) -> Metric:

@@ -17,6 +17,7 @@ from perun_like.analysis.ranks import ranks_elsewhere, ranks_on
 from perun_like.analysis.round_regions import lost_calls, mean_regions, regions_in
 from perun_like.analysis.rounds import Round, Timeline, timeline_of
 from perun_like.analysis.statistics import mean_of
+from perun_like.analysis.together import parts_within, together
 from perun_like.analysis.totals import exact, per_second, scaled, total
 from perun_like.analysis.windows import Increase
 from perun_like.model.node import DataNode, Metric, NodeType, Rank, Scope
@@ -211,11 +212,13 @@ def _over_rounds(
     means = {name: mean_of([run.metrics[name] for run in runs], whose) for name in runs[0].metrics}
     own = {name: _own([part.host for part in parts], name) for name in _OWN}
     windows = [(part.host, part.timeline.windows) for part in parts]
-    together = over_all(windows, timeline.windows, assumptions)
+    first = [(host, of_first(each, len(runs))) for host, each in windows]
+    means |= parts_within(means, together(first, of_first(timeline.windows, len(runs))), len(runs))
+    overall = over_all(windows, timeline.windows, assumptions)
     lacks = {name: why for run in range(len(runs)) for name, why in lacking(recording, timeline.round(run)).items()}
     if lacks:
-        together |= {name: _at_least(metric, lacks) for name, metric in together.items() if name != "runtime_s"}
-    return means | together | own
+        overall |= {name: _at_least(metric, lacks) for name, metric in overall.items() if name != "runtime_s"}
+    return means | overall | own
 
 
 def _own(hosts: Sequence[Host], name: str) -> Metric:

@@ -22,6 +22,7 @@ RUN_METRICS = (
 )  # fmt: skip
 _SUMS = ("energy_j", "cpu_energy_j", "dram_energy_j", "gpu_energy_j", "energy_share_j", "energy_rest_j",
          "disk_read_b", "disk_write_b", "net_recv_b", "net_sent_b", "overhead_cpu_s", "missed_ticks")  # fmt: skip
+_PARTS = ("cpu_energy_j", "dram_energy_j", "gpu_energy_j", "energy_share_j", "energy_rest_j")
 
 
 def self_check(root: DataNode) -> list[str]:
@@ -118,6 +119,19 @@ def _shares(node: DataNode) -> Iterator[str]:
     made = share.value + rest.value
     if complete and (whole.value is None or not _agree(made, whole.value, exactly=len(hosts) < 2)):
         yield f"{_name(node)}: share {share.value} and rest {rest.value} don't make {whole.value}"
+
+
+def _parts(node: DataNode) -> Iterator[str]:
+    """No part of an energy can be larger than all of it, over the same rounds."""
+    whole = node.metrics.get("energy_j")
+    if whole is None or whole.upper is None:
+        return
+    for name in _PARTS:
+        part = node.metrics.get(name)
+        if part is None or part.upper is None or part.n != whole.n:
+            continue
+        if part.upper > whole.upper and not _agree(part.upper, whole.upper):
+            yield f"{_name(node)}: {name} is up to {part.upper}, all energy up to {whole.upper}"
 
 
 def _value(node: DataNode, name: str) -> float | None:
@@ -272,6 +286,6 @@ def _name(node: DataNode) -> str:
 
 
 _CHECKS: tuple[Callable[[DataNode], Iterator[str]], ...] = (
-    *(_levels, _presence, _metrics, _shares),
+    *(_levels, _presence, _metrics, _shares, _parts),
     *(_children, _rounds, _regions, _ranks, _balances),
 )
