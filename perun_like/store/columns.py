@@ -54,7 +54,8 @@ def differences(values: RawColumn, step: int = 0, modulus: int | None = None) ->
     Args:
         values: Any int64 values.
         step: What a difference usually is: the period, for a column of times.
-        modulus: Where a counter wraps to 0. A difference that crosses it is stored as if the counter had gone on.
+        modulus: Where a counter wraps to 0. A difference that crosses it is stored as if the counter had gone on. Of a
+            column that has one, ``step`` is 0.
     """
     if len(values) <= PLAIN_ROWS:
         return plain(np.asarray(values))
