@@ -25,6 +25,7 @@ from perun_like.model.node import Metric, Provenance, Scope
 from perun_like.model.recording import Process
 
 UNASKED = "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
+UNENDED = "the recording ends before the call did, and CPU time is only told at its end"
 METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
 _CPU_BUSY = "host:cpu_busy"
 _CPU_TIME = "processes:cpu_time"
@@ -73,7 +74,7 @@ def basis_of(host: Host, processes: Sequence[Process], calls: Sequence[Call] | N
     if calls is None:
         cpu_s, unknown = application_seconds(host, processes), "the application's CPU time is not known"
     else:
-        cpu_s, unknown = in_place_seconds(host, calls, len(processes)), UNASKED
+        cpu_s, unknown = in_place_seconds(host, calls, len(processes)), why_unknown(calls)
     if cpu_s is None:
         return unknown
     if not capacity_s:
@@ -193,6 +194,11 @@ def in_place_seconds(host: Host, calls: Sequence[Call], processes: int) -> Bound
     if not told or None in told:
         return None
     return Bounds(known_s, known_s, known_s) if were_alone(host, processes) else _at_least(host, known_s)
+
+
+def why_unknown(calls: Sequence[Call]) -> str:
+    """Why the CPU time of calls isn't known, if it isn't."""
+    return UNENDED if any(call.unended for call in calls if call.cpu_s is None) else UNASKED
 
 
 def were_alone(host: Host, processes: int) -> bool:

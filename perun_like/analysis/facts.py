@@ -94,7 +94,8 @@ def _energy_period(recording: Recording) -> dict[str, int]:
 def _fate(of: Round) -> dict[str, Any]:
     """Exit code and signal of the first that failed, of the first rank if none did; nobody saw those of calls."""
     if of.calls is not None:
-        return {"exit_code": None, "signal": None, "in_place": True, "failed": of.failed}
+        unended = {"unended": True} if of.unended else {}
+        return {"exit_code": None, "signal": None, "in_place": True, "failed": of.failed, **unended}
     told = failed_first(of.processes) or min(of.processes, key=lambda process: process.rank, default=None)
     return {"exit_code": told.exit_code, "signal": told.signal} if told else {"exit_code": None, "signal": None}
 
@@ -108,8 +109,12 @@ def _of_job(recording: Recording, of: Round) -> dict[str, Any]:
     failed = _failed(of)
     if failed:
         first = failed_first(of.processes)
-        facts |= {"failed_rank": first.rank if first else min(failed), "failed_ranks": len(failed)}
+        facts |= {"failed_rank": first.rank if first else min(_raised(of) or failed), "failed_ranks": len(failed)}
     return facts
+
+
+def _raised(of: Round) -> set[int]:
+    return {call.rank for call in of.calls or () if call.failed and not call.unended}
 
 
 def _failed(of: Round) -> set[int]:

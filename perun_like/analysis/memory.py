@@ -96,7 +96,8 @@ def in_place_peak(host: Host, calls: Sequence[Call], processes: int) -> Metric:
     if known:
         value = max(known)
         return _metric(value, None if most is None else _above(value, most), _ALONE if alone else _METHOD)
-    reason = "the round ended before memory was sampled"
+    unended = any(call.unended for call in calls)
+    reason = f"the {'recording' if unended else 'round'} ended before memory was sampled"
     if most is None:
         return Metric.absent("B", reason, Scope.APPLICATION)
     reason += f"; the process used at most {most / 2**20:.0f} MiB"

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from perun_like.analysis.attribution import METHOD, UNASKED, Basis, Bounds, fractions, gpu_energy, part_of
+from perun_like.analysis.attribution import METHOD, UNASKED, UNENDED, Basis, Bounds, fractions, gpu_energy, part_of
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.memory import call_peak, rank_peak
 from perun_like.analysis.rounds import Call, Round
@@ -56,7 +56,9 @@ def ranks_elsewhere(processes: Sequence[Process]) -> list[Rank]:
 
 
 def _rank(known: _Known, host: str, share: Metric) -> Rank:
-    why = UNASKED if "failed" in known.fate else "the rank's end was not seen, which tells its CPU time"
+    why = "the rank's end was not seen, which tells its CPU time"
+    if "failed" in known.fate:
+        why = UNENDED if "unended" in known.fate else UNASKED
     scope = Scope.APPLICATION
     metrics = {
         "runtime_s": exact(known.runtime_s, "s", scope),
@@ -84,7 +86,7 @@ def _by_rank(processes: Sequence[Process]) -> list[list[Process]]:
 
 
 def _of_call(host: Host, call: Call, processes: int) -> _Known:
-    fate = {"exit_code": None, "signal": None, "failed": call.failed}
+    fate = {"exit_code": None, "signal": None, "failed": call.failed, **({"unended": True} if call.unended else {})}
     runtime_s = float(call.windows.duration_s[0])
     return _Known(call.rank, runtime_s, call.cpu_s, call_peak(host, call, processes), fate)
 

@@ -11,7 +11,7 @@ import numpy as np
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.intervals import union
 from perun_like.analysis.windows import Windows
-from perun_like.model.recording import Bools, Int64s, Process, Recording, Rounds
+from perun_like.model.recording import UNENDED, Fates, Int64s, Process, Recording, Rounds
 
 
 class Call(NamedTuple):
@@ -21,6 +21,8 @@ class Call(NamedTuple):
         windows: When it was in the round, on the first host's clock.
         cpu_s: CPU time of the process and of children it waited for, during the round; None if it wasn't asked.
         peak_before_b, peak_after_b: High-water mark of its resident set at the start and the end; None likewise.
+        failed: Whether it ended by an exception, or its end was not recorded.
+        unended: Whether its end was not recorded.
     """
 
     rank: int
@@ -29,6 +31,7 @@ class Call(NamedTuple):
     peak_before_b: int | None
     peak_after_b: int | None
     failed: bool
+    unended: bool
 
 
 class Round(NamedTuple):
@@ -73,6 +76,12 @@ class Round(NamedTuple):
             return any(call.failed for call in self.calls)
         return not self.processes or any(p.signal is not None or p.exit_code != 0 for p in self.processes)
 
+    @property
+    def unended(self) -> bool:
+        """Whether all that is known to have failed of what was measured in place is that its end was not recorded."""
+        failed = [call for call in self.calls or () if call.failed]
+        return bool(failed) and all(call.unended for call in failed)
+
 
 class Timeline(NamedTuple):
     """All rounds of a run, or what was of them on one host.
@@ -105,7 +114,7 @@ class Timeline(NamedTuple):
             return sum(self.round(number).failed for number in range(self.windows.owners))
         failed = np.zeros(self.windows.owners, np.bool_)
         for rank in self.ranks:
-            failed[: len(rank.failed)] |= rank.failed
+            failed[: len(rank.failed)] |= rank.failed != 0
         return int(failed.sum())
 
     def round(self, number: int) -> Round:
@@ -128,7 +137,7 @@ class RankRounds(NamedTuple):
     cpu_ns: Int64s
     peak_before_b: Int64s
     peak_after_b: Int64s
-    failed: Bools
+    failed: Fates
     lost: int
 
     def call(self, number: int) -> Call:
@@ -144,6 +153,7 @@ class RankRounds(NamedTuple):
             peak_before_b=None if before_b < 0 else before_b,
             peak_after_b=None if after_b < 0 else after_b,
             failed=bool(self.failed[number]),
+            unended=bool(self.failed[number] == UNENDED),
         )
 
 
@@ -253,6 +263,6 @@ def _rank(parts: Sequence[tuple[Rounds, int]]) -> RankRounds:
         cpu_ns=column("cpu_ns"),
         peak_before_b=column("peak_before_b"),
         peak_after_b=column("peak_after_b"),
-        failed=column("failed").astype(np.bool_),
+        failed=np.concatenate([rounds.failed for rounds, _ in parts])[order].astype(np.uint8),
         lost=sum(rounds.lost for rounds, _ in parts),
     )

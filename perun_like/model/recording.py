@@ -13,6 +13,9 @@ from perun_like.sensing.contract import Missing, Sensor
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Fates = NDArray[np.uint8]
+
+RAISED, UNENDED = 1, 2  # how a round that was measured in place failed: by an exception; its end was not recorded
 
 
 class Stream(NamedTuple):
@@ -81,7 +84,7 @@ class Rounds(NamedTuple):
             (rounds,); -1 where it wasn't asked, as asking costs too much for calls that follow each other at once.
         peak_before_b, peak_after_b: The kernel's high-water mark of the process's resident set at each round's start
             and end, int64, shape (rounds,), -1 where it wasn't asked.
-        failed: Whether each round ended by an exception, or didn't end; shape (rounds,).
+        failed: How each round failed: 0 if it didn't, ``RAISED`` or ``UNENDED``; shape (rounds,).
         lost: Further rounds, beyond the budget, that were only counted.
     """
 
@@ -94,7 +97,7 @@ class Rounds(NamedTuple):
     cpu_ns: Int64s
     peak_before_b: Int64s
     peak_after_b: Int64s
-    failed: Bools
+    failed: Fates | Bools
     lost: int = 0
 
 

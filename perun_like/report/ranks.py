@@ -15,6 +15,7 @@ _MOST = 8
 _NAMED = 6  # ranks told by number in a sentence
 _COLUMNS = {"time": "runtime_s", "CPU time": "cpu_s", "energy share": "energy_share_j", "memory": "memory_peak_b"}
 _DISPENSABLE = ("memory", "CPU time", "energy share", "time")  # whose extremes' ranks have no room first
+_UNENDED = "end not recorded"
 _NOTHING = Metric.absent("", "not recorded")
 
 
@@ -38,7 +39,12 @@ def ended(metadata: Mapping[str, Any]) -> str:
         known = {int(s): s.name for s in signal.Signals}
         return f"killed by {known.get(int(number), f'signal {number}')}"
     code = metadata.get("exit_code")
-    return "end not recorded" if code is None else f"exit code {code}"
+    return _UNENDED if code is None else f"exit code {code}"
+
+
+def left(metadata: Mapping[str, Any]) -> str:
+    """How a call ended that failed, as far as is known."""
+    return _UNENDED if metadata.get("unended") else "raised"
 
 
 def rank_table(page: Page, run: DataNode) -> list[str]:
@@ -128,7 +134,7 @@ def _failed(page: Page, run: DataNode) -> list[str]:
     fates: dict[str, list[int]] = {}
     for rank in sorted(run.ranks, key=lambda rank: rank.rank != first):
         if rank.metadata.get("failed"):
-            fates.setdefault("raised", []).append(rank.rank)
+            fates.setdefault(left(rank.metadata), []).append(rank.rank)
         elif rank.metadata.get("signal") is not None or rank.metadata.get("exit_code") not in (0, None):
             fates.setdefault(ended(rank.metadata), []).append(rank.rank)
     if not fates:

@@ -16,7 +16,7 @@ from perun_like.report.devices import device_table
 from perun_like.report.figures import answer, figures, metric_of, short_reason
 from perun_like.report.hosts import clocks, host_table
 from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page, columns
-from perun_like.report.ranks import crew, ended, is_job, missing, rank_table
+from perun_like.report.ranks import crew, ended, is_job, left, missing, rank_table
 from perun_like.report.rounds import (
     mean_figures,
     mean_region_table,
@@ -154,7 +154,7 @@ def _as_typed(command: Sequence[object]) -> str:
 def _fate(run: DataNode) -> tuple[str, str]:
     """How the application ended, and the colour of that."""
     if run.metadata.get("in_place"):
-        text, colour = ("raised", RED) if run.metadata.get("failed") else ("in place", GREEN)
+        text, colour = (left(run.metadata), RED) if run.metadata.get("failed") else ("in place", GREEN)
     else:
         text, colour = ended(run.metadata), GREEN if run.metadata.get("exit_code") == 0 else RED
     failed = run.metadata.get("failed_rank")

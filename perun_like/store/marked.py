@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from perun_like.model.recording import Int64s, RegionCalls, Rounds
+from perun_like.model.recording import RAISED, UNENDED, Int64s, RegionCalls, Rounds
 from perun_like.sampling import marks
 from perun_like.store.facts import LAST_NS, MOST_RANKS, counts, integer, listed
 
@@ -93,7 +93,7 @@ def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int)
     bits, _, start, stop, cpu_start, cpu_stop, peak_start, peak_stop = table
     asked = (cpu_start > 0) & (cpu_stop >= cpu_start) & (cpu_stop < _MOST_KIB)
     cpu_us = np.add.reduceat(np.where(asked, cpu_stop - cpu_start, 0), firsts)
-    failed = (bits & marks.RAISED > 0) | (stop == 0)
+    failed = np.where(stop == 0, UNENDED, np.where(bits & marks.RAISED, RAISED, 0)).astype(np.uint8)
     return Rounds(
         name=name,
         pid=facts["pid"],
@@ -104,7 +104,7 @@ def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int)
         cpu_ns=np.where(np.logical_and.reduceat(asked, firsts), cpu_us * 1000, -1),
         peak_before_b=_bytes_of(peak_start[firsts]),
         peak_after_b=_bytes_of(peak_stop[firsts + intervals - 1]),
-        failed=np.logical_or.reduceat(failed, firsts),
+        failed=np.maximum.reduceat(failed, firsts),
         lost=int(facts["lost_rounds"].get(name, 0)),
     )
 

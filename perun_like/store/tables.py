@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from perun_like.model.recording import Int64s, RegionCalls, Rounds
+from perun_like.model.recording import RAISED, UNENDED, Int64s, RegionCalls, Rounds
 from perun_like.store import columns, hdf5, schema
 
 _RESTORING = (schema.FIRST, schema.STEP, schema.MODULUS, schema.UNIT_NJ)
@@ -102,6 +102,6 @@ def _rounds_of(process: Mapping[str, Any], columns: Mapping[str, Int64s], each: 
         cpu_ns=each["cpu_ns"],
         peak_before_b=each["peak_before_b"],
         peak_after_b=each["peak_after_b"],
-        failed=each["failed"] != 0,
+        failed=np.select([each["failed"] == UNENDED, each["failed"] != 0], [UNENDED, RAISED]).astype(np.uint8),
         lost=int(process["lost"]),
     )

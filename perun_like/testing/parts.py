@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perun_like.model.recording import Int64s, Process, Recording, RegionCalls, Rounds, Stream
+from perun_like.model.recording import RAISED, UNENDED, Int64s, Process, Recording, RegionCalls, Rounds, Stream
 from perun_like.sampling import spool
 from perun_like.sampling.spool import Part
 
@@ -98,11 +98,14 @@ def _round_words(rounds: Rounds) -> list[Int64s]:
     resumed = np.diff(rounds.round, prepend=-1) == 0
     asked = rounds.cpu_ns >= 0
     cpu_us = np.where(asked, rounds.cpu_ns // 1000, 0)[rounds.round]
-    flags = resumed | rounds.failed[rounds.round].astype(np.int64) << 1
+    fates = rounds.failed[rounds.round]
+    flags = resumed | (fates == RAISED).astype(np.int64) << 1
     peaks = [np.maximum(column, 0)[rounds.round] // 1024 for column in (rounds.peak_before_b, rounds.peak_after_b)]
     begun = np.where(asked, 1, 0)[rounds.round]
     spent = np.where(resumed, begun, begun + cpu_us)
-    return [flags, firsts, rounds.start_ns, rounds.stop_ns, begun, spent, *peaks]
+    last = np.diff(rounds.round, append=-1) != 0
+    stop_ns = np.where(last & (fates == UNENDED), 0, rounds.stop_ns)
+    return [flags, firsts, rounds.start_ns, stop_ns, begun, spent, *peaks]
 
 
 def _rows(words: list[Int64s]) -> bytes:

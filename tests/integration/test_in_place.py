@@ -15,7 +15,7 @@ from conftest import PYTHON, Run
 
 import perun_like
 from perun_like.model.node import DataNode, NodeType
-from perun_like.model.recording import Recording
+from perun_like.model.recording import UNENDED, Recording
 from perun_like.store.reader import read_recording
 from perun_like.testing import FuseUnavailableError, Machine, Ramp, SquareWave, Sum, Zone, simulated_powercap
 
@@ -320,8 +320,14 @@ def test_a_killed_program_s_rounds_are_recovered(
     _, recording = results(tmp_path, "work")
     assert len(recording.hosts[0].rounds[0].start_ns) == 2
     tree, recording = results(tmp_path, "killed in")
-    assert recording.hosts[0].rounds[0].failed.tolist() == [True]
+    assert recording.hosts[0].rounds[0].failed.tolist() == [UNENDED]
     assert rounds_of(tree)[0].metrics["runtime_s"].value
+    assert "the recording ends before the call did" in str(rounds_of(tree)[0].metrics["energy_share_j"].reason)
+    (file,) = tmp_path.glob("perun_results/killed in/*.h5")
+    report = perun("report", str(file)).stdout
+    assert "end not recorded" in report.splitlines()[0]
+    assert "raised" not in report
+    assert "The recording of " in report
 
 
 def wait_and_recover(perun: Run, parts: Path) -> Ended:

@@ -114,7 +114,7 @@ def rounds(*intervals: Sequence[tuple[int, int]], rank: int = 0, **facts: Any) -
     columns = {
         name: np.array(facts.pop(name, unasked), np.int64) for name in ("cpu_ns", "peak_before_b", "peak_after_b")
     }
-    failed = np.array(facts.pop("failed", np.zeros(len(intervals))), np.bool_)
+    failed = np.array(facts.pop("failed", np.zeros(len(intervals))), np.uint8)
     pid = facts.pop("pid", 100 + rank)
     return Rounds("work", pid, rank, owner, edges[:, 0].copy(), edges[:, 1].copy(), failed=failed, **columns, **facts)
 

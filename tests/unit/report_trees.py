@@ -220,7 +220,7 @@ def many_rounds() -> DataNode:
     return several("train", metrics, runs, rounds=12_500, failed=1, only_counted=500, warmup=0)
 
 
-def raised() -> DataNode:
+def raised(**more: Any) -> DataNode:
     """One call of a function, which ended by an exception."""
     metrics = common(0.2) | {
         "energy_j": joules(2.31, 2.2, 2.43),
@@ -229,5 +229,12 @@ def raised() -> DataNode:
         "co2e_kg": Metric(3e-7, "kg", 1.2e-7, 5e-7, ESTIMATED, method="473 g/kWh"),
     }
     package = energy_sensor("rapl:package-0", metrics["energy_j"], 0.2)
-    facts = {"exit_code": None, "in_place": True, "failed": True, "command": None, "function": "train.py:12 train"}
+    facts = {
+        "exit_code": None,
+        "in_place": True,
+        "failed": True,
+        "command": None,
+        "function": "train.py:12 train",
+        **more,
+    }
     return tree("train", run_node(metrics, package, **facts))

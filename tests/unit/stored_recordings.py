@@ -69,7 +69,7 @@ def rounds(pid: int = 77, count: int = 3, steps: int = 1, name: str = "work") ->
         cpu_ns=asked * 3,
         peak_before_b=asked << 10,
         peak_after_b=asked << 11,
-        failed=np.arange(count) % 3 == 1,
+        failed=(np.arange(count) % 3).astype(np.uint8),
         lost=pid % 5,
     )
 
@@ -142,6 +142,6 @@ def _assert_rounds(got: tuple[Rounds, ...], expected: tuple[Rounds, ...]) -> Non
     assert len(got) == len(expected)
     for a, b in zip(got, expected, strict=True):
         assert (a.name, a.pid, a.rank, a.lost) == (b.name, b.pid, b.rank, b.lost)
-        assert (a.round.dtype, a.failed.dtype) == (np.int64, np.bool_)
+        assert (a.round.dtype, a.failed.dtype) == (np.int64, np.uint8)
         for name in ("round", "start_ns", "stop_ns", "cpu_ns", "peak_before_b", "peak_after_b", "failed"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))

@@ -26,7 +26,7 @@ from rounds_of_runs import FAST, MIB, THREE, around, result, sampled, true_j
 from perun_like.analysis.hosts import hosts_of
 from perun_like.analysis.rounds import timeline_of
 from perun_like.model.node import Metric, NodeType
-from perun_like.model.recording import Process
+from perun_like.model.recording import RAISED, UNENDED, Process
 from perun_like.sensing.contract import GAUGE, Sensor
 
 
@@ -117,6 +117,18 @@ def test_without_cpu_time_there_is_no_share_and_a_reason() -> None:
         assert several.metrics[name].n == 1
         assert "missing in 1 of 2 rounds: the CPU time of calls" in str(several.metrics[name].reason)
     assert several.metrics["energy_j"].n == 2
+
+
+def test_of_a_call_that_was_killed_the_recording_is_what_ends() -> None:
+    """Its CPU time was asked for when it began; of the one before it wasn't."""
+    mine = rounds([THREE[0]], [THREE[1]], failed=[RAISED, UNENDED])
+    several, runs = result(in_place(host(FAST, cpu_busy(2.5), sampled([50.0] * 21, [1] * 21), rounds=(mine,))))
+    assert [run.metadata.get("unended") for run in runs] == [None, True]
+    assert [run.metadata["failed"] for run in runs] == [True, True]
+    assert several.metadata["failed"] == 2
+    for name in ("energy_share_j", "energy_rest_j"):
+        assert "not asked for" in str(runs[0].metrics[name].reason)
+        assert "the recording ends before the call did" in str(runs[1].metrics[name].reason)
 
 
 def memory(before: int, after: int, rss: list[int], count: int = 1) -> Metric:

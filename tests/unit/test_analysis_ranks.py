@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,8 +34,9 @@ from perun_like.analysis.attribution import METHOD, Basis, Bounds, share_of
 from perun_like.analysis.ranks import divided, shares_of
 from perun_like.analysis.tree import analyse
 from perun_like.model.check import self_check
-from perun_like.model.node import DataNode, Metric, Provenance, Rank, Scope
-from perun_like.model.recording import HostRecording, Process, Recording
+from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Rank, Scope
+from perun_like.model.recording import RAISED, UNENDED, HostRecording, Process, Recording
+from perun_like.report.text import render
 from perun_like.sensing.contract import GAUGE, Sensor
 
 BUSY = cpu_busy(2.5, every_ns=10 * MS)
@@ -314,6 +316,27 @@ def test_ranks_of_a_function_measured_in_place() -> None:
     facts = [[run.metadata.get(key) for key in ("size", "ranks", "missing_ranks")] for run in runs]
     assert facts == [[2, 2, None], [2, 1, [1]]]
     assert several.ranks == []
+
+
+def test_a_rank_whose_call_did_not_end_is_told_from_one_that_raised() -> None:
+    def fates(*failed: int) -> tuple[DataNode, list[DataNode]]:
+        here = [
+            marked(n, (100 * MS, 600 * MS), cpu_ms=100)._replace(failed=np.array([f])) for n, f in enumerate(failed)
+        ]
+        here = [one if not one.failed[0] else one._replace(cpu_ns=np.array([-1])) for one in here]
+        return result(in_place(host(FAST, BUSY, rounds=tuple(here)), ranks=len(failed))._replace(size=len(failed)))
+
+    _, [run] = fates(UNENDED, 0, RAISED)
+    assert (run.metadata["failed_rank"], run.metadata["failed_ranks"], run.metadata.get("unended")) == (2, 2, None)
+    assert [rank.metadata.get("unended") for rank in run.ranks] == [True, None, None]
+    reasons = [str(rank.metrics["cpu_s"].reason) for rank in run.ranks]
+    assert "the recording ends before the call did" in reasons[0]
+    assert "not asked for" in reasons[2]
+    several, [run] = fates(0, UNENDED)
+    assert (run.metadata["failed_rank"], run.metadata["unended"]) == (1, True)
+    text = render(DataNode("work", NodeType.APP, nodes=[several]))
+    assert "rank 1: end not recorded" in text.splitlines()[0]
+    assert "Failed, the first one first: end not recorded (rank 1)" in text
 
 
 def test_regions_of_a_rank_are_those_in_its_own_round() -> None:

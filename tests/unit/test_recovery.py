@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from conftest import Run
 from jobs_of_hosts import devices_of, part_of
 
 import perun_like
 from perun_like.model.node import NodeType
+from perun_like.model.recording import RAISED, UNENDED, Rounds
+from perun_like.store.assembly import assemble
 from perun_like.store.contents import look
 from perun_like.store.reader import open_run
 from perun_like.testing.parts import write_part
@@ -20,6 +23,18 @@ from perun_like.testing.parts import write_part
 def hosts_copied_together(directory: Path) -> None:
     for number, host in enumerate([part_of(0, [0, 1], 4), part_of(1, [2, 3], 4)]):
         write_part(str(directory / f"node{number}.part"), host, complete=number == 0)
+
+
+def test_a_part_tells_rounds_that_raised_from_those_whose_end_is_not_in_it(tmp_path: Path) -> None:
+    one = part_of(0, [0], 1)
+    columns = np.arange(3), np.full(3, -1)
+    start_ns = one.window_ns[0] + columns[0] * 10 + 10
+    made = Rounds("work", 100, 0, columns[0], start_ns, start_ns + 5, *[columns[1]] * 3, np.array([0, RAISED, UNENDED]))
+    host = one.hosts[0]._replace(rounds=(made,))
+    write_part(str(tmp_path / "node.part"), one._replace(hosts=(host,)), complete=False)
+    [found] = assemble(str(tmp_path)).hosts[0].rounds
+    assert found.failed.tolist() == [0, RAISED, UNENDED]
+    assert found.stop_ns.tolist()[:2] == made.stop_ns.tolist()[:2]
 
 
 @pytest.mark.parametrize("name", ["loose", "job-1234.parts"])

@@ -252,6 +252,10 @@ def test_a_function_stands_where_a_command_would() -> None:
     assert lines[1] == "  train.py:12 train"
 
 
+def test_a_function_whose_end_was_not_recorded_has_not_raised() -> None:
+    assert render(trees.raised(unended=True)).splitlines()[0].endswith("· end not recorded ──")
+
+
 def test_a_function_that_ended_well() -> None:
     run = trees.run_node(trees.common(), exit_code=None, in_place=True, failed=False)
     assert render(trees.tree("x", run)).splitlines()[0].endswith("4.512 s · in place ──")
