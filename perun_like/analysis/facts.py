@@ -92,20 +92,23 @@ def _energy_period(recording: Recording) -> dict[str, int]:
 
 
 def _fate(of: Round) -> dict[str, Any]:
-    """Exit code and signal of the first that failed, of the first rank if none did; nobody saw those of calls."""
+    """Exit code and signal of the first that failed, else none if an end wasn't seen; nobody saw those of calls."""
     if of.calls is not None:
         unended = {"unended": True} if of.unended else {}
         return {"exit_code": None, "signal": None, "in_place": True, "failed": of.failed, **unended}
-    told = failed_first(of.processes) or min(of.processes, key=lambda process: process.rank, default=None)
+    told = failed_first(of.processes) or min(of.processes, key=lambda one: (not one.unended, one.rank), default=None)
     return {"exit_code": told.exit_code, "signal": told.signal} if told else {"exit_code": None, "signal": None}
 
 
 def _of_job(recording: Recording, of: Round) -> dict[str, Any]:
-    """How many ranks there should have been and were, the first of those missing, and who failed first."""
+    """How many ranks there should have been and were, which are missing or have no end, and who failed first."""
     facts: dict[str, Any] = {"size": recording.size, "ranks": len(_seen(of))}
     gone = _missing(recording, of)
     if gone:
         facts |= {"missing_ranks": gone[:MOST_NAMED], "missing_ranks_count": len(gone)}
+    unended = sorted({one.rank for one in (of.processes if of.calls is None else of.calls) if one.unended})
+    if unended:
+        facts |= {"unended_ranks": unended[:MOST_NAMED], "unended_ranks_count": len(unended)}
     failed = _failed(of)
     if failed:
         first = failed_first(of.processes)

@@ -126,6 +126,9 @@ def _own_peak(process: Process) -> int | None:
 
 def _unresolved(processes: Sequence[Process]) -> Metric:
     """Nothing sampled, and no more than what every child of the profiler has used before it even starts."""
+    if any(process.unended for process in processes):
+        reason = "memory was not sampled, and an end, which tells its peak, was not recorded"
+        return Metric.absent("B", reason, Scope.APPLICATION)
     most = [p.max_rss_b for p in processes if p.max_rss_b is not None]
     reason = "the process ended before its memory was sampled"
     if not most:

@@ -56,7 +56,7 @@ def ranks_elsewhere(processes: Sequence[Process]) -> list[Rank]:
 
 
 def _rank(known: _Known, host: str, share: Metric) -> Rank:
-    why = "the rank's end was not seen, which tells its CPU time"
+    why = "the rank's end was not recorded, which tells its CPU time"
     if "failed" in known.fate:
         why = UNENDED if "unended" in known.fate else UNASKED
     scope = Scope.APPLICATION

@@ -153,6 +153,11 @@ class Process(NamedTuple):
     host: str = ""
     gpus: tuple[str, ...] | None = None
 
+    @property
+    def unended(self) -> bool:
+        """Whether who watched it has not told its end, which it would have: it was killed itself, most often."""
+        return not self.in_place and self.exit_code is None and self.signal is None
+
 
 class Recording(NamedTuple):
     """One run, all hosts.

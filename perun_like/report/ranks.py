@@ -8,7 +8,7 @@ from typing import Any
 
 from perun_like.model.node import DataNode, Metric, Rank
 from perun_like.report import format as form
-from perun_like.report.page import DIM, RED, Cell, Page
+from perun_like.report.page import DIM, RED, YELLOW, Cell, Page
 from perun_like.report.tables import fitting, header
 
 _MOST = 8
@@ -30,6 +30,12 @@ def crew(run: DataNode) -> str:
     missing = run.metadata.get("missing_ranks_count", 0)
     ranks = f"{seen:,} of {size:,} ranks" if missing else f"{seen:,} rank{'' if seen == 1 else 's'}"
     return f"{ranks} on {hosts:,} host{'' if hosts == 1 else 's'}" if hosts else ranks
+
+
+def unended_crew(run: DataNode) -> str:
+    """Whose end was not recorded, ``rank 2: ``, if it is one rank's only."""
+    gone = run.metadata.get("unended_ranks") or []
+    return f"rank {gone[0]}: " if run.metadata.get("unended_ranks_count", len(gone)) == 1 else ""
 
 
 def ended(metadata: Mapping[str, Any]) -> str:
@@ -160,3 +166,24 @@ def missing(page: Page, run: DataNode) -> list[str]:
         return page.paragraph(f"Nothing was measured in place on {those}.", DIM)
     text = f"Nothing was recorded of {those}, nor of hosts where no other ranks were."
     return page.paragraph(text, RED, first="! ")
+
+
+def unended(page: Page, runs: Sequence[DataNode]) -> list[str]:
+    """Of which ranks the end was not recorded, in any of some runs, why, and what isn't known therefore."""
+    gone = [run for run in runs if run.metadata.get("unended_ranks")]
+    if not gone:
+        return []
+    last = gone[-1].metadata
+    count = last.get("unended_ranks_count", len(last["unended_ranks"]))
+    one = count == 1
+    if last.get("in_place"):
+        why = f"{'it was' if one else 'they were'} killed before the call ended"
+    else:
+        why = (
+            f"{'its profiler was' if one else 'their profilers were'} killed before the rank{'' if one else 's'} ended"
+        )
+    text = (
+        f"The recording of {listed(last['unended_ranks'], count)} is incomplete: {why}. Only an end tells CPU time, and"
+        " with it the share of the energy, and the peak of memory."
+    )
+    return page.paragraph(text, YELLOW, first="! ")

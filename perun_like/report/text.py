@@ -16,7 +16,7 @@ from perun_like.report.devices import device_table
 from perun_like.report.figures import answer, figures, metric_of, short_reason
 from perun_like.report.hosts import clocks, host_table
 from perun_like.report.page import DIM, GREEN, RED, YELLOW, Page, columns
-from perun_like.report.ranks import crew, ended, is_job, left, missing, rank_table
+from perun_like.report.ranks import crew, ended, is_job, left, missing, rank_table, unended, unended_crew
 from perun_like.report.rounds import (
     mean_figures,
     mean_region_table,
@@ -77,7 +77,7 @@ def _of_run(page: Page, name: str, run: DataNode) -> list[list[str]]:
         figures(page, run),
         balance_table(page, run) or region_table(page, run),
         [*_sampler(page, run), *clocks(page, run)],
-        [*missing(page, run), *_warnings(page, run)],
+        [*missing(page, run), *unended(page, [run]), *_warnings(page, run)],
     ]
 
 
@@ -103,7 +103,7 @@ def _of_rounds(page: Page, root: DataNode, whole: DataNode) -> list[list[str]]:
         mean_region_table(page, mean, whole),
         mean_figures(page, mean, whole),
         [*_sampler(page, mean, " in all rounds"), *clocks(page, mean)],
-        [*missing(page, mean), *_warnings(page, mean)],
+        [*missing(page, mean), *unended(page, whole.nodes), *_warnings(page, mean)],
     ]
 
 
@@ -158,7 +158,8 @@ def _fate(run: DataNode) -> tuple[str, str]:
     else:
         text, colour = ended(run.metadata), GREEN if run.metadata.get("exit_code") == 0 else RED
     failed = run.metadata.get("failed_rank")
-    return (text if failed is None else f"rank {failed}: {text}"), colour
+    whose = unended_crew(run) if failed is None else f"rank {failed}: "
+    return whose + text, colour
 
 
 def _sampler(page: Page, run: DataNode, when: str = "") -> list[str]:

@@ -117,7 +117,16 @@ def test_a_profiler_that_is_killed_takes_its_rank_with_it(
     assert done.returncode != 0
     assert time.monotonic() - began < 10
     assert_nothing_left(tmp_path)
-    check(recovered(tmp_path, perun))
+    result = recovered(tmp_path, perun)
+    check(result)
+    unended = result.run.metadata["unended_ranks"]
+    assert 1 in unended  # who ends the others, and whether they can still say so, is up to the launcher
+    rank = result.run.ranks[1]
+    assert [rank.metrics[name].value for name in ("cpu_s", "energy_share_j", "memory_peak_b")] == [None] * 3
+    assert all(rank.metrics[name].reason for name in ("cpu_s", "energy_share_j", "memory_peak_b"))
+    (file,) = tmp_path.glob("perun_results/*/*.h5")
+    report = perun("report", str(file)).stdout
+    assert f"! The recording of rank{'' if len(unended) == 1 else 's'} {', '.join(map(str, unended))} is" in report
 
 
 @pytest.mark.parametrize(

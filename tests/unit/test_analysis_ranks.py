@@ -264,8 +264,27 @@ def test_a_rank_that_was_not_reaped_has_no_cpu_time() -> None:
     run = only_run(job(host(FAST, BUSY, seen), processes=made))
     cpu_s, share = (run.ranks[3].metrics[name] for name in ("cpu_s", "energy_share_j"))
     assert (cpu_s.value, share.value) == (None, None)
-    assert "end was not seen" in str(cpu_s.reason)
+    assert "end was not recorded" in str(cpu_s.reason)
     assert all(rank.metrics["energy_share_j"].value is not None for rank in run.ranks[:3])
+    assert (run.metadata["unended_ranks"], run.metadata["unended_ranks_count"]) == ([3], 1)
+    assert run.metadata["exit_code"] is None  # that of the others isn't the job's
+    assert "unended_ranks" not in only_run(job(host(FAST, BUSY, seen), processes=four_ranks())).metadata
+
+
+def test_how_a_rank_failed_is_told_before_an_end_that_is_not_known() -> None:
+    made = [process(0, cpu_s=None, exit_code=None), process(1, exit_code=3), process(2)]
+    run = only_run(job(host(FAST, BUSY), processes=made))
+    told = [run.metadata.get(key) for key in ("exit_code", "failed_rank", "failed_ranks", "unended_ranks")]
+    assert told == [3, 1, 1, [0]]
+
+
+def test_memory_that_nobody_has_told_is_missing_since_an_end_is() -> None:
+    """The kernel tells a peak to who waits for a process; a sample would have told something."""
+    made = [process(0, max_rss_b=50 * MIB), process(1, exit_code=None, cpu_s=None, max_rss_b=None)]
+    [told, unknown] = only_run(job(host(FAST, BUSY), processes=made)).ranks
+    assert told.metrics["memory_peak_b"].value == 50 * MIB
+    assert unknown.metrics["memory_peak_b"].value is None
+    assert "an end, which tells its peak, was not recorded" in str(unknown.metrics["memory_peak_b"].reason)
 
 
 def test_memory_of_ranks_together_is_between_the_largest_and_their_sum() -> None:
@@ -334,6 +353,7 @@ def test_a_rank_whose_call_did_not_end_is_told_from_one_that_raised() -> None:
     assert "not asked for" in reasons[2]
     several, [run] = fates(0, UNENDED)
     assert (run.metadata["failed_rank"], run.metadata["unended"]) == (1, True)
+    assert run.metadata["unended_ranks"] == [1]
     text = render(DataNode("work", NodeType.APP, nodes=[several]))
     assert "rank 1: end not recorded" in text.splitlines()[0]
     assert "Failed, the first one first: end not recorded (rank 1)" in text

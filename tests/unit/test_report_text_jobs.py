@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 import report_jobs as jobs
@@ -41,6 +42,39 @@ def test_missing_ranks_are_red_at_the_top_and_told_below() -> None:
     root = jobs.hosts()
     run_of(root).metadata |= {"missing_ranks": list(range(20, 40)), "missing_ranks_count": 100}
     assert "ranks 20, 21, 22, 23, 24, 25 and 94 more" in " ".join(render(root).split())
+
+
+def unended(*ranks: int, root: DataNode | None = None, **facts: Any) -> str:
+    root = root or jobs.ranks()
+    run = run_of(root)
+    run.metadata |= {"exit_code": None, "unended_ranks": list(ranks), "unended_ranks_count": len(ranks), **facts}
+    return render(root, width=100)
+
+
+def test_ranks_whose_end_was_not_recorded_are_told_and_what_that_hides() -> None:
+    text = unended(2)
+    assert text.splitlines()[0].endswith("· rank 2: end not recorded ──")
+    assert "! The recording of rank 2 is incomplete: its profiler was killed before the rank ended." in text
+    assert "Only an end tells CPU time, and with it the share of the energy, and the peak of memory." in flat(text)
+    text = unended(0, 2)
+    assert text.splitlines()[0].endswith("· 2.522 s · end not recorded ──")
+    assert "! The recording of ranks 0, 2 is incomplete: their profilers were killed before the ranks ended." in text
+    text = unended(1, failed_rank=3, exit_code=7)
+    assert text.splitlines()[0].endswith("· rank 3: exit code 7 ──")
+    assert "! The recording of rank 1 is incomplete" in text
+    assert "is incomplete" not in render(jobs.ranks())
+
+
+def test_of_a_call_in_place_it_is_the_rank_that_was_killed() -> None:
+    text = unended(1, root=jobs.rounds_of_ranks())
+    assert "! The recording of rank 1 is incomplete: it was killed before the call ended." in text
+    root = jobs.rounds_of_ranks()
+    root.nodes[0].nodes[-1].metadata |= {"unended_ranks": [0, 1], "unended_ranks_count": 2}  # its last round
+    assert "ranks 0, 1 is incomplete: they were killed before the call ended." in flat(render(root))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_of_a_call_in_place_a_rank_may_be_absent() -> None:
