@@ -88,6 +88,17 @@ def after(calls: Calls, seed: int) -> Power:
     return Sum([steps(calls, 30), steps(work, 90), drift(seed)])
 
 
+def longer(calls: Calls, seed: int) -> Power:
+    """60 W more in a call, and 120 in one of more than 2 ms."""
+    return Sum([steps(calls, 60), steps([(a, b) for a, b in calls if b - a > 2 * MS], 60), drift(seed)])
+
+
+def sometimes(calls: Calls, seed: int) -> Power:
+    """20 W more in a call, and 100 in what some calls are followed by: a gap of more than 3 ms."""
+    work = [(b, c) for (_, b), (c, _) in pairwise(calls) if c - b > 3 * MS]
+    return Sum([steps(calls, 20), steps(work, 100), drift(seed)])
+
+
 def late(calls: Calls, seed: int) -> Power:
     """120 W more, a millisecond late."""
     return Sum([steps([(a + MS, b + MS) for a, b in calls], 120), drift(seed)])
@@ -123,6 +134,11 @@ def bursts(rng: random.Random) -> float:
     return rng.expovariate(1 / (60 * MS)) if rng.random() < 0.1 else rng.uniform(0.5, 3) * MS
 
 
+def branching(rng: random.Random) -> float:
+    """A third of the calls are followed by something longer."""
+    return rng.uniform(4, 6) * MS if rng.random() < 0.33 else rng.uniform(0.5, 1.5) * MS
+
+
 def rare(rng: random.Random) -> float:
     """Up to 50 ms."""
     return rng.uniform(0, 50) * MS
@@ -136,6 +152,8 @@ PROGRAMS = {
     "less power in calls": Program(uneven, less),
     "more power after calls": Program(working, after),
     "more power after calls, in bursts": Program(bursts, after),
+    "more power in long calls": Program(uneven, longer),
+    "more power in long gaps": Program(branching, sometimes),
     "power of its own": Program(uneven, apart),
     "steady power": Program(even, steady),
     UNTOLD: Program(uneven, late),

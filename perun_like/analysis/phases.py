@@ -2,7 +2,7 @@
 
 From one call to the next there are: the call; some phases after it and some before the next, whose lengths are halves
 of a usual call's; the rest, which is called a pause where it is much longer than usual, and before the first call and
-after the last one.
+after the last one. Long calls and long gaps have phases of their own: there a program may do something else.
 """
 
 from __future__ import annotations
@@ -20,23 +20,37 @@ Floats = NDArray[np.float64]
 
 _AFTER = (1, 1, 1, 1, 2, 2)  # lengths of phases after a call, in halves of a usual one
 _BEFORE = (1, 1)  # and before the next
-CALL, PAUSE = 0, len(_AFTER) + 2  # columns of phases, which are in order of time
-PHASES = PAUSE + 1 + len(_BEFORE)
-_LONG_GAP = 5  # times the usual one
+_IN_GAP = len(_AFTER) + 1 + len(_BEFORE)
+CALLS = (0, 1)  # columns of phases, in order of time: short calls, long ones; then those of short gaps, of long ones
+PAUSE = len(CALLS) + _IN_GAP + len(_AFTER) + 1
+PHASES = len(CALLS) + 2 * _IN_GAP + 1
+_PAUSE_GAPS = 5  # gaps of usual length
+_ENOUGH = 4096  # calls by which to tell what is usual
 
 
 class Usual(NamedTuple):
-    """The usual length of a call, and that of the gap to the next."""
+    """What is usual among calls.
+
+    Attributes:
+        call_ns: Length of a call.
+        gap_ns: … of the gap to the next.
+        long_call_ns: A call that is longer is a long one.
+        long_gap_ns: The same of a gap.
+    """
 
     call_ns: int
     gap_ns: int
+    long_call_ns: int
+    long_gap_ns: int
 
     @classmethod
     def of(cls, calls: Windows) -> Usual:
-        """The medians of calls, disjoint and ascending."""
-        if len(calls.a_ns) < 2:
-            return cls(int(calls.b_ns[0] - calls.a_ns[0]), 0)
-        return cls(int(np.median(calls.b_ns - calls.a_ns)), int(np.median(calls.a_ns[1:] - calls.b_ns[:-1])))
+        """Medians of calls, disjoint and ascending, and the middle between the short ones and the long ones."""
+        some = max(len(calls.a_ns) // _ENOUGH, 1)
+        lengths_ns = (calls.b_ns - calls.a_ns)[::some]
+        gaps_ns = (calls.a_ns[1:] - calls.b_ns[:-1])[::some] if len(calls.a_ns) > 1 else np.zeros(1, np.int64)
+        length, gap = (np.percentile(each, (5, 50, 95)) for each in (lengths_ns, gaps_ns))
+        return cls(int(length[1]), int(gap[1]), int(length[0] + length[2]) // 2, int(gap[0] + gap[2]) // 2)
 
 
 class Course(NamedTuple):
@@ -78,7 +92,8 @@ class Course(NamedTuple):
         """Time in calls up to some instants."""
         place = np.searchsorted(self.start_ns, t_ns, "right") - 1
         since_ns = t_ns - self.start_ns[place]
-        return np.asarray(self.until_ns[place, CALL] + np.minimum(since_ns, self.length_ns[place, CALL]))
+        until_ns, length_ns = (of_phases[place][:, CALLS].sum(axis=1) for of_phases in (self.until_ns, self.length_ns))
+        return np.asarray(until_ns + np.minimum(since_ns, length_ns))
 
     def phases_ns(self, t_ns: Int64s, blur_ns: int) -> Floats:
         """Time in each phase up to some instants, the mean over a time around each: shape (instants, phases)."""
@@ -101,13 +116,22 @@ def _before(each: Floats) -> Floats:
 
 def _phases(calls_ns: Int64s, gaps_ns: Int64s, usual: Usual) -> Int64s:
     """Lengths of the phases from each call to the next, in their order: shape (calls, phases)."""
-    after = _taken(gaps_ns, usual.call_ns // 2, _AFTER)
-    before = _taken(gaps_ns - sum(after), usual.call_ns // 2, _BEFORE)
-    rest_ns = gaps_ns - sum(before) - sum(after)
-    is_pause = gaps_ns > _LONG_GAP * usual.gap_ns
+    is_pause = gaps_ns > _PAUSE_GAPS * usual.gap_ns
     is_pause[[0, -1]] = True
+    is_long = is_pause | (gaps_ns > usual.long_gap_ns)
+    after, rest_ns, before = _gap(gaps_ns, usual.call_ns // 2)
     pause_ns = np.where(is_pause, rest_ns, 0)
-    return np.stack([calls_ns, *after, rest_ns - pause_ns, pause_ns, *reversed(before)], axis=1)
+    short = [np.where(is_long, 0, phase) for phase in (*after, rest_ns, *before)]
+    long = [np.where(is_long, phase, 0) for phase in (*after, rest_ns - pause_ns, pause_ns, *before)]
+    calls = [np.where((calls_ns > usual.long_call_ns) == long_ones, calls_ns, 0) for long_ones in (False, True)]
+    return np.stack([*calls, *short, *long], axis=1)
+
+
+def _gap(gaps_ns: Int64s, half_ns: int) -> tuple[list[Int64s], Int64s, list[Int64s]]:
+    """The phases of gaps: those after a call, the rest, and those before the next."""
+    after = _taken(gaps_ns, half_ns, _AFTER)
+    before = _taken(gaps_ns - sum(after), half_ns, _BEFORE)
+    return after, gaps_ns - sum(after) - sum(before), before[::-1]
 
 
 def _taken(left_ns: Int64s, half_ns: int, times: Iterable[int]) -> list[Int64s]:

@@ -13,8 +13,9 @@ energy of the calls is then d times the sum of A (1 - A / L).
 
 What comes before and after a call has a power of its own where one thing leads to another. So the time between calls is
 divided into phases, whose lengths are those of half a usual call to a whole one, and the rest. Each has its time in
-each interval and its own d, but the longest outside of calls: its power is p. Intervals that reach into a pause much
-longer than usual are left out: the program does something else then. When the value of a read was counted is
+each interval and its own d, but the longest outside of calls: its power is p. So have long calls and short ones, long
+gaps and short ones: only some calls may lead to something. Intervals that reach into a pause much longer than usual are
+left out, the program does something else then; so are those with phases too rare to be told apart. When the value of a read was counted is
 known to an update of the counter, so time in a phase is a mean over all that the edges of an interval may be.
 
 The error of d is taken from groups of intervals that follow each other: what is alike in neighbours isn't counted as
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 
 from perun_like.analysis.ages import Ages
 from perun_like.analysis.counters import Counter
-from perun_like.analysis.phases import CALL, PAUSE, PHASES, Course, Usual
+from perun_like.analysis.phases import CALLS, PAUSE, PHASES, Course, Usual
 from perun_like.analysis.statistics import student_975
 from perun_like.analysis.windows import Windows
 from perun_like.model.recording import Bools, Int64s
@@ -44,8 +45,8 @@ Floats = NDArray[np.float64]
 
 _GROUPS = 12
 _FEWEST_GROUPS = 8
-_FEWEST, _MOST = 5, 250  # reads in a group: more make the figure of a long run take longer, and hardly better
-_RARE = 0.01  # of the time in calls: phases that take less aren't told apart from the longest one
+_FEWEST, _MOST = 5, 180  # reads in a group: more make the figure of a long run take longer, and hardly better
+_RARE = 0.01  # of the time in calls: phases that take less can't be told apart from others
 _MODEL = 0.2  # of the correction
 _NS = 1e-9
 _LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
@@ -132,6 +133,7 @@ def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
         return None
     groups = [_Intervals.of(reads, calls, some, usual) for some in rows]
     all_of_them = _Intervals(*map(np.concatenate, zip(*groups, strict=True)))
+    all_of_them = all_of_them.without_rare_phases()
     group = np.repeat(np.arange(len(groups)), [len(each.length_s) for each in groups])
     found, looked_at_s = _fitted(all_of_them, group), float(all_of_them.calls_s[all_of_them.steady].sum())
     if found is None or 2 * looked_at_s < all_of_them.calls_s.sum():
@@ -180,27 +182,39 @@ class _Intervals(NamedTuple):
         length_s, calls_s = np.diff(edges_ns) / 1e9, np.diff(course.calls_ns(edges_ns)) / 1e9
         return cls(energy_j, length_s, calls_s, phases_s, (phases_s[:, PAUSE] < _NS) & (length_s > _NS))
 
+    @property
+    def in_phases_s(self) -> Floats:
+        """Time in each phase of all steady intervals."""
+        return np.asarray(self.phases_s[self.steady].sum(axis=0))
+
+    def without_rare_phases(self) -> _Intervals:
+        """The same, those not steady that have a noticeable part in phases too rare to be told apart from others."""
+        is_rare = self.in_phases_s < _RARE * self.in_phases_s[list(CALLS)].sum()
+        noticeable = self.phases_s[:, is_rare].sum(axis=1) > _RARE * self.length_s
+        return self._replace(steady=self.steady & ~noticeable)
+
 
 def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
     """The correction of steady intervals by least squares over all groups, and its error by how they differ."""
     length_s = np.maximum(of.length_s, _NS)
     parts, power_w = of.phases_s / length_s[:, None], of.energy_j / length_s
-    chosen = _told_apart(of.phases_s[of.steady].sum(axis=0))
-    if CALL not in chosen:
+    chosen = _told_apart(of.in_phases_s)
+    own = np.isin(chosen, CALLS)
+    if not own.any():
         return None
     x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
     some = (group[1:] == group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
     x, y, group = x[some], y[some], group[1:][some]
     xx = x.T @ x
     norms = np.sqrt(xx.diagonal())
-    groups = len(np.unique(group[x[:, 0] != 0]))
+    groups = len(np.unique(group[(x[:, own] != 0).any(axis=1)]))
     if groups < _FEWEST_GROUPS or not norms.all() or np.linalg.cond(xx / np.outer(norms, norms)) > _LARGEST_CONDITION:
         return None
     inverse = np.linalg.inv(xx)
     more_w = inverse @ (x.T @ y)
     # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
     calls_s, left_s = of.calls_s[of.steady], np.maximum(of.length_s - of.calls_s, 0.0)[of.steady]
-    lacks_s = np.where(chosen == CALL, calls_s.sum(), 0.0) - calls_s @ parts[of.steady][:, chosen]
+    lacks_s = np.where(own, of.in_phases_s[chosen], 0.0) - calls_s @ parts[of.steady][:, chosen]
     left_w = y - x @ more_w
     scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))
     spread = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
@@ -214,6 +228,6 @@ def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
 
 def _told_apart(phases_s: Floats) -> Int64s:
     """Calls, and the phases between them whose power is told apart from that of the longest of these."""
-    outside_s = np.where(np.arange(PHASES) == CALL, 0.0, phases_s)
-    enough = (phases_s > _RARE * phases_s[CALL]) & (np.arange(PHASES) != np.argmax(outside_s))
+    outside_s = np.where(np.isin(np.arange(PHASES), CALLS), 0.0, phases_s)
+    enough = (phases_s > _RARE * phases_s[list(CALLS)].sum()) & (np.arange(PHASES) != np.argmax(outside_s))
     return np.flatnonzero(enough)

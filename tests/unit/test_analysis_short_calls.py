@@ -125,6 +125,30 @@ def test_what_follows_a_call_is_not_taken_for_the_call() -> None:
         assert found.ends_j[0] <= made.truth_j - made.interpolated_j <= found.ends_j[1]
 
 
+def test_long_calls_that_draw_more_than_short_ones() -> None:
+    """The longer a call, the more it weighs in an interval: of a single power all would be taken for hungry."""
+    for seed in range(5):
+        calls = calls_of(seed, at_random)
+        power = Sum(
+            [following(calls, 60.0), following([c for c in calls if c[1] - c[0] > 2 * MS], 60.0), drifting(seed)]
+        )
+        made = case(seed, calls, power, 10 * MS)
+        found = made.found()
+        assert found is not None
+        assert found.ends_j[0] <= made.truth_j - made.interpolated_j <= found.ends_j[1]
+
+
+def test_what_only_some_calls_lead_to() -> None:
+    """A third is followed by 5 ms of hungry work, which the others' short gaps say nothing of."""
+    for seed in range(5):
+        calls = calls_of(seed, lambda rng: (5 if rng.random() < 0.33 else 1) * rng.uniform(0.8, 1.2) * MS)
+        work = [(b, c) for (_, b), (c, _) in pairwise(calls) if c - b > 3 * MS]
+        made = case(seed, calls, Sum([following(calls, 20.0), following(work, 100.0), drifting(seed)]), 10 * MS)
+        found = made.found()
+        assert found is not None
+        assert found.ends_j[0] <= made.truth_j - made.interpolated_j <= found.ends_j[1]
+
+
 def test_what_a_program_does_in_a_long_pause_is_not_taken_for_its_calls() -> None:
     """For 2 s it calls, for 2 s it computes and draws 90 W more: that would make calls look thrifty."""
     calls = [call for call in calls_of(7, at_random) if call[0] // (2 * S) % 2]
@@ -142,7 +166,7 @@ def test_counters_that_are_read_together_are_added() -> None:
     one, two = (case(1, calls, power, 10 * MS, zones).found() for zones in (1, 2))
     assert one is not None
     assert two is not None
-    assert two.value_j == pytest.approx(2 * one.value_j, rel=0.01)
+    assert two.value_j == pytest.approx(2 * one.value_j, rel=0.05)
     assert 1.4 * one.half_j < two.half_j < 2.02 * one.half_j  # what is chance in one isn't the same in the other
 
 
