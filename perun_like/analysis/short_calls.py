@@ -15,8 +15,9 @@ What comes before and after a call has a power of its own where one thing leads 
 divided into phases, whose lengths are those of half a usual call to a whole one, and the rest. Each has its time in
 each interval and its own d, but the longest outside of calls: its power is p. So have long calls and short ones, long
 gaps and short ones: only some calls may lead to something. Intervals that reach into a pause much longer than usual are
-left out, the program does something else then; so are those with phases too rare to be told apart. When the value of a read was counted is
-known to an update of the counter, so time in a phase is a mean over all that the edges of an interval may be.
+left out, the program does something else then; so are those with phases too rare to be told apart. When the value of a
+read was counted is known to an update of the counter, so time in a phase is a mean over all that the edges of an
+interval may be.
 
 The error of d is taken from groups of intervals that follow each other: what is alike in neighbours isn't counted as
 chance twice. All this presumes that power follows the program at once, and is as good as a power that is constant in
