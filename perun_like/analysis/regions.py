@@ -132,7 +132,7 @@ def _corrected(energy: Metric, counted: Metric, by: Correction) -> Metric:
     """An energy whose counted part is what statistics say, within what is certain; as it was if they say little."""
     lower, value, upper = (float(end or 0.0) for end in (counted.lower, counted.value, counted.upper))
     told, low, high = (min(max(value + more, lower), upper) for more in (by.value_j, *by.ends_j))
-    if high - low > _WIDE * told:
+    if not high - low <= _WIDE * told:  # so that what isn't a number is no figure either
         return energy
     least, most = float(energy.lower or 0.0), float(energy.upper or 0.0)
     return energy._replace(
