@@ -10,7 +10,7 @@ from perun_like.clock import Clock
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.region import divert
-from perun_like.sampling.marks import RAISED, Marks, MarksFile
+from perun_like.sampling.marks import RAISED, Marks, MarksFile, prepare
 from perun_like.sampling.spawn import RUN_VARIABLE
 
 _USAGE_EVERY_NS = 1_000_000  # asking takes 2 us: calls that follow each other faster don't
@@ -33,6 +33,7 @@ class OwnProcess:
         self._last_begin_ns = 0
         self.problem: str | None = None if measurement.marks else "in /dev/shm or among temporary files"
         if measurement.marks is not None:
+            prepare()
             try:
                 self.marks = Marks(measurement.marks)
             except OSError as error:

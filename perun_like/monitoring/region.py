@@ -20,19 +20,21 @@ import atexit
 import os
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
-from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks, MarksFile
+from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks, MarksFile, Nowhere, prepare
 from perun_like.sampling.spawn import RUN_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]
 
+# What the program runs into, and may catch: then one call isn't marked, and later ones are.
+_ITS_OWN_LIMITS = (RecursionError, MemoryError)
+_MOST_TRIES = 10
 _MOST_KNOWN = 1 << 10
 _NAMELESS = "(no name)"
 _known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
@@ -52,12 +54,13 @@ class Region:
         open_calls: Where the innermost open call of each thread ends, by the thread's id; None if it is only counted.
     """
 
-    __slots__ = ("_name", "_outer", "open_calls")
+    __slots__ = ("_name", "_outer", "_unmarked", "open_calls")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.open_calls: dict[int, End | None] = {}
         self._outer: dict[int, list[End | None]] | None = None
+        self._unmarked = 0  # open calls whose beginning there was no room to mark
 
     @property
     def name(self) -> str:
@@ -70,11 +73,14 @@ class Region:
         if marks is None and _process.known and not ends:
             return self
         try:  # what ``Marks.begin`` does where there is room, as there nearly always is: without the time of a call
+            me = get_ident()
+            if _process.unended:
+                _process.end_late(me)
             if marks is not None and (number := marks.numbers.get(self._name)) is not None:
                 file = marks.calls.newest
                 row = file.draw()
                 if row < FILE_ROWS:
-                    words, at, me = file.words, row * ROW_WORDS, get_ident()
+                    words, at = file.words, row * ROW_WORDS
                     words[at] = number << 1
                     words[at + 1] = me
                     if ends and me in ends:
@@ -82,15 +88,17 @@ class Region:
                     ends[me] = file, at + 3
                     words[at + 2] = monotonic_ns()
                     return self
+            self._enter_slowly(me, _begin(self._name))
+        except _ITS_OWN_LIMITS:
+            self._unmarked += 1  # no call: there may be no room for one
         except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
             _process.marks = None
-        self._enter_slowly(_begin(self._name))
+            self._unmarked += 1
         return self
 
-    def _enter_slowly(self, end: End | None) -> None:
+    def _enter_slowly(self, me: int, end: End | None) -> None:
         ends = self.open_calls
         if end is not None or ends:
-            me = get_ident()
             if me in ends:
                 self._reenter(me)
             ends[me] = end
@@ -105,13 +113,29 @@ class Region:
     ) -> None:
         """Mark its end, however the block ends."""
         ends = self.open_calls
-        if ends:
-            me = get_ident()
-            end = ends.pop(me, None)
+        if self._unmarked:
+            self._unmarked -= 1
+        elif ends:
+            try:
+                me = get_ident()
+                if _process.unended:
+                    _process.end_late(me)
+                end = ends.pop(me, None)
+                if self._outer and (outer := self._outer.get(me)):
+                    ends[me] = outer.pop()
+                if end is not None:
+                    end[0].words[end[1]] = monotonic_ns()
+            except _ITS_OWN_LIMITS:
+                _process.unended = [*_process.unended, self]
+
+    def end_late(self, me: int) -> None:
+        """Mark the end of a thread's innermost call, where there was no room for it at its time."""
+        if me in self.open_calls:
+            end = self.open_calls.pop(me)
+            if self._outer and (outer := self._outer.get(me)):
+                self.open_calls[me] = outer.pop()
             if end is not None:
                 end[0].words[end[1]] = monotonic_ns()
-            if self._outer and (outer := self._outer.get(me)):
-                ends[me] = outer.pop()
 
     def __call__(self, function: F) -> F:
         """The function, each call of which is a call of the region."""
@@ -134,7 +158,10 @@ def region(name: Any) -> Any:
         known = _known[name]
     except (KeyError, TypeError):  # it is new, or no name
         return _new_region(name)
-    return Region(known.name) if known.open_calls else known
+    try:
+        return Region(known.name) if known.open_calls else known
+    except _ITS_OWN_LIMITS:
+        return known
 
 
 def _new_region(name: Any) -> Any:
@@ -161,13 +188,20 @@ class RegionCall:
 
     def enter(self) -> None:
         """Mark the beginning of a step."""
-        self._end = _begin(self._name, self._resumed)
+        self._end = None
+        try:
+            self._end = _begin(self._name, self._resumed)
+        except _ITS_OWN_LIMITS:
+            return
         self._resumed = 1
 
     def leave(self, raised: bool) -> None:  # noqa: ARG002 - a region ends however it ends
         """Mark its end."""
-        if self._end is not None:
-            self._end[0].words[self._end[1]] = monotonic_ns()
+        try:
+            if self._end is not None:
+                self._end[0].words[self._end[1]] = monotonic_ns()
+        except _ITS_OWN_LIMITS:
+            pass
 
 
 def divert(marks: Marks | None) -> Marks | None:
@@ -189,52 +223,59 @@ class _Process:
         self.known = False
         self.marks: Marks | None = None
         self.diverted: Marks | None = None
+        self.unended: list[Region] = []  # calls that have ended where the stack was too full to mark it
+        self._tries = 0
         self._lock = allocate_lock()
 
     def open(self) -> Marks | None:
         with self._lock:  # of threads that enter their first region at once, one opens and the others wait
             directory = os.environ.get(RUN_VARIABLE)
             if directory and not self.known:
-                # No room or not allowed, or a module of Python's is hidden: the program goes on without marks.
-                with suppress(Exception):
-                    self.marks = Marks(directory)
-                    atexit.register(self.marks.flush)
+                self._tries += 1
+                try:
+                    marks = Marks(directory)
+                    atexit.register(marks.flush)
+                    self.marks = marks
+                except _ITS_OWN_LIMITS:
+                    self.known = self._tries >= _MOST_TRIES  # each may leave something behind
+                    return None
+                except Exception:  # noqa: BLE001 - no room or not allowed: the program goes on without marks
+                    self.marks = None
             self.known = True
             return self.marks
+
+    def end_late(self, me: int) -> None:
+        """End them now: it is most likely this thread that has gone on."""
+        while self.unended:
+            self.unended[-1].end_late(me)
+            self.unended.pop()
 
     def forget(self) -> None:
         """In a forked child: calls that the parent has open are the parent's to end."""
         _known.clear()
         for file in self.marks.files if self.marks is not None else ():
-            file.words = cast(memoryview, _Nowhere())
+            file.words = cast(memoryview, Nowhere())
         if self.marks is not None:
             atexit.unregister(self.marks.flush)
-        self.diverted = None
+        self.diverted, self.unended = None, []
         self.known, self.marks, self._lock = False, None, allocate_lock()  # another thread may have held the old one
-
-
-class _Nowhere:
-    """Takes the end of a call that isn't this process's."""
-
-    def __getitem__(self, at: int) -> int:
-        """Nothing was there."""
-        return 0
-
-    def __setitem__(self, at: int, value: int) -> None:
-        """Forget it."""
 
 
 _process = _Process()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forget)
+if os.environ.get(RUN_VARIABLE):
+    prepare()
 
 
 def _begin(name: str, resumed: int = 0) -> End | None:
     marks = _process.marks
-    if marks is None and (_process.known or (marks := _process.open()) is None):
-        return None
     try:
+        if marks is None and (_process.known or (marks := _process.open()) is None):
+            return None
         return marks.begin(name, resumed)
+    except _ITS_OWN_LIMITS:
+        return None
     except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
         _process.marks = None
         return None

@@ -26,11 +26,14 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from _thread import RLock, allocate_lock, get_ident
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from time import monotonic_ns
 from typing import Any
+
+from perun_like.sampling import systemv
 
 ROW_WORDS = 4
 ROUND_WORDS = 8
@@ -41,12 +44,21 @@ MAX_FILES = 64  # a million calls; then calls are only counted
 
 WORD_BYTES = 8
 
-# A child that is forked while another thread imports something waits for ever when it imports the same.
-_importing = RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
-    )
+
+def prepare() -> None:
+    """Import what segments need, if that can be had: afterwards, making one imports nothing.
+
+    To be called where the program expects an import, and not when it first marks something: a lock or a fork of its own
+    may be under way then.
+    """
+    with suppress(Exception):  # the edge to somebody's program, which has finders of its own, say
+        systemv.prepare(_segments)
+
+
+def _segments() -> Callable[[str, int], memoryview]:
+    from perun_like.sampling.segments import new_segment  # only a process that marks something needs it
+
+    return new_segment
 
 
 class MarksFile:
@@ -68,10 +80,13 @@ class MarksFile:
 
 
 def _memory(path: str, size: int) -> memoryview:
-    with suppress(OSError), _importing:
-        from perun_like.sampling.segments import new_segment  # only a process that marks something needs it
+    if systemv.is_prepared():
+        with suppress(OSError):
+            return _segments()(path, size)
+    return _mapped(path, size)
 
-        return new_segment(path, size)
+
+def _mapped(path: str, size: int) -> memoryview:
     # Read-only for all who open it by name: a program that truncates what it finds would end itself by SIGBUS. Root's
     # programs still can.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
@@ -79,8 +94,22 @@ def _memory(path: str, size: int) -> memoryview:
         # Allocated now, so that a full disk is an error here and never a SIGBUS in the application.
         os.posix_fallocate(fd, 0, size)
         return memoryview(mmap.mmap(fd, size)).cast("q")
+    except BaseException:
+        os.unlink(path)  # the name is free for another try
+        raise
     finally:
         os.close(fd)
+
+
+class Nowhere:
+    """Takes the end of a call that isn't this process's."""
+
+    def __getitem__(self, at: int) -> int:
+        """Nothing was there."""
+        return 0
+
+    def __setitem__(self, at: int, value: int) -> None:
+        """Forget it."""
 
 
 class Rows:
@@ -205,11 +234,11 @@ class Marks:
     def _append(self, entry: dict[str, int] | list[Any]) -> bool:
         """Add a line to this process's names, in one write so that lines of threads never mix."""
         path = os.path.join(self.directory, f"names-{self._id}")
+        line = b"\n" * self._torn + json.dumps(entry).encode() + b"\n"
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
             return False  # the directory was deleted, say: no marks, and the application never notices
-        line = b"\n" * self._torn + json.dumps(entry).encode() + b"\n"
         try:
             written = os.write(fd, line)
         except OSError:

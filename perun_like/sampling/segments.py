@@ -16,32 +16,30 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterable
+from typing import NamedTuple
 
+from perun_like.sampling import systemv
 from perun_like.sampling.distrust import open_plain
-
-Read = Callable[[int, int], bytes]  # bytes from a place on, so many at most
+from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS, ROW_WORDS, WORD_BYTES
+from perun_like.sampling.systemv import Read
 
 _OFFER = "ipc"  # a link in a run's directory: the namespace in which its sampler sees segments
 _MAGIC = b"PMARKS1\n"
 _TOKEN_BYTES = 8
 _HEAD_BYTES = 1 << 12
 _SIZE_SIGN = 1789  # bytes more than are used: a size by which ours are told from other programs'
-_OURS_ALONE = 0o600
-_PRIVATE, _CREATE, _READ_ONLY, _REMOVE = 0, 0o1000, 0o10000, 0  # of <sys/ipc.h> and <sys/shm.h>
+_PRIVATE = 0  # a key, of <sys/ipc.h>
 _TABLE = "/proc/sysvipc/shm"
 
 
 def offer(run: str) -> None:
     """Note in a run's directory that this process will find what is marked in segments, if it will."""
-    from importlib.util import find_spec  # ctypes itself would take 2 ms before the application's start
-
     with contextlib.suppress(OSError):
         os.stat(_TABLE)
         with open("/proc/sys/kernel/shm_rmid_forced") as file:
             survive = file.read().strip() == "0"  # else segments go with their last process
-        if survive and find_spec("_ctypes") is not None:
+        if survive and systemv.is_possible():  # importing takes 2 ms before the application's start
             os.symlink(_namespace("ipc"), os.path.join(run, _OFFER))
 
 
@@ -63,16 +61,18 @@ def new_segment(path: str, size: int) -> memoryview:
         raise OSError(errno.EXDEV, "the sampler doesn't see what is shared here", run)
     token = os.urandom(_TOKEN_BYTES)
     head = _Head(token, _surroundings(), os.fsencode(path)).written()
-    system = _SystemV()
-    id_ = system.create(_whole(size))
+    system, id_ = systemv.calls(), None
     try:
+        id_ = system.create(_whole(size))
         memory = system.attached(id_, _whole(size))
         memory[: len(head)] = head
+        words = memory[_HEAD_BYTES : _HEAD_BYTES + size].cast("q")
         os.symlink(_target(id_, token), path)
     except BaseException:
-        system.remove(id_)
+        if id_ is not None:
+            system.remove(id_)
         raise
-    return memory[_HEAD_BYTES : _HEAD_BYTES + size].cast("q")
+    return words
 
 
 @contextlib.contextmanager
@@ -90,9 +90,8 @@ def opened(path: str, size: int) -> Generator[Read, None, None]:
         with open_plain(path) as file:
             yield lambda place, most_b: os.pread(file.fileno(), most_b, place)
         return
-    with _found(path, _known(), size) as (_, memory):
-        marks = memory[_HEAD_BYTES : _HEAD_BYTES + size]
-        yield lambda place, most_b: bytes(marks[place : place + most_b])
+    with _found(path, _known(), size) as (_, read):
+        yield lambda place, most_b: read(_HEAD_BYTES + place, max(0, min(most_b, size - place)))
 
 
 def remove(paths: Iterable[str]) -> None:
@@ -104,7 +103,7 @@ def remove(paths: Iterable[str]) -> None:
     known = _known() if links else {}
     for path in links:
         with contextlib.suppress(OSError), _found(path, known) as (id_, _):
-            _SystemV().remove(id_)
+            systemv.calls().remove(id_)
 
 
 def remove_nameless() -> None:
@@ -115,7 +114,7 @@ def remove_nameless() -> None:
     with contextlib.suppress(OSError):
         for row in _known().values():
             if row.is_left and not _has_name(row):
-                _SystemV().remove(row.id)
+                systemv.calls().remove(row.id)
 
 
 class _Row(NamedTuple):
@@ -146,13 +145,12 @@ class _Head(NamedTuple):
         return written
 
     @classmethod
-    def read(cls, memory: memoryview) -> _Head:
-        """From a segment.
+    def read(cls, head: bytes) -> _Head:
+        """From the beginning of a segment.
 
         Raises:
             OSError: it isn't one of ours.
         """
-        head = bytes(memory[:_HEAD_BYTES])
         token, text = head[len(_MAGIC) :][:_TOKEN_BYTES], head[len(_MAGIC) + _TOKEN_BYTES :].partition(b"\0")[0]
         if not head.startswith(_MAGIC):
             raise OSError(errno.EINVAL, "not a segment of ours")
@@ -196,17 +194,17 @@ def _known() -> dict[int, _Row]:
 
 
 @contextlib.contextmanager
-def _found(path: str, known: dict[int, _Row], size: int | None = None) -> Generator[tuple[int, memoryview], None, None]:
+def _found(path: str, known: dict[int, _Row], size: int | None = None) -> Generator[tuple[int, Read], None, None]:
     """The segment that a link stands for, if it is the one that it was made for."""
     target, owner = os.readlink(path), os.lstat(path).st_uid
     number = target.partition("-")[0]
     row = known.get(int(number)) if number.isascii() and number.isdigit() and len(number) < 11 else None
     if row is None or row.uid != owner or (size is not None and row.size != _whole(size)):
         raise FileNotFoundError(errno.ENOENT, "there is no such segment", path)
-    memory = _SystemV().attached(row.id, row.size, _READ_ONLY)
-    if _target(row.id, _Head.read(memory).token) != target:
-        raise FileNotFoundError(errno.ENOENT, "its segment has been removed", path)
-    yield row.id, memory
+    with systemv.calls().opened(row.id, row.size) as read:
+        if _target(row.id, _Head.read(read(0, _HEAD_BYTES)).token) != target:
+            raise FileNotFoundError(errno.ENOENT, "its segment has been removed", path)
+        yield row.id, read
 
 
 def _has_name(row: _Row) -> bool:
@@ -214,7 +212,11 @@ def _has_name(row: _Row) -> bool:
     if row.uid != os.geteuid():
         return True
     try:
-        head = _Head.read(_SystemV().attached(row.id, row.size, _READ_ONLY))
+        with systemv.calls().opened(row.id, row.size) as read:
+            written = read(0, _HEAD_BYTES)
+        if not any(written):  # its process was killed before it said what it is
+            return row.size not in (_whole(FILE_ROWS * words * WORD_BYTES) for words in (ROW_WORDS, ROUND_WORDS))
+        head = _Head.read(written)
         if head.surroundings != _surroundings():
             return True
         return os.readlink(head.path) == os.fsencode(_target(row.id, head.token))
@@ -222,57 +224,3 @@ def _has_name(row: _Row) -> bool:
         return False
     except OSError:
         return True
-
-
-class _SystemV:
-    """The kernel's calls.
-
-    Raises:
-        OSError: this Python can't make them.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import ctypes  # 2 ms that only a process with marks needs
-
-            libc = ctypes.CDLL(None, use_errno=True)
-            self._get, self._attach, self._detach, self._control = libc.shmget, libc.shmat, libc.shmdt, libc.shmctl
-        except Exception as error:
-            # Python may lack it, or a module of the program's hide it.
-            raise OSError(errno.ENOSYS, f"there is no ctypes: {error}") from error
-        self._ctypes = ctypes
-        self._get.argtypes = ctypes.c_int, ctypes.c_size_t, ctypes.c_int
-        self._attach.argtypes = ctypes.c_int, ctypes.c_void_p, ctypes.c_int
-        self._attach.restype = ctypes.c_void_p
-        self._detach.argtypes = (ctypes.c_void_p,)
-        self._control.argtypes = ctypes.c_int, ctypes.c_int, ctypes.c_void_p
-
-    def create(self, size: int) -> int:
-        """Make a segment; returns its id."""
-        id_: int = self._get(_PRIVATE, size, _CREATE | _OURS_ALONE)
-        if id_ < 0:
-            raise self._error()
-        return id_
-
-    def attached(self, id_: int, size: int, flags: int = 0) -> memoryview:
-        """Its bytes, attached as long as there is a view of them."""
-        address = self._attach(id_, None, flags)
-        if address is None or address == self._ctypes.c_void_p(-1).value:
-            raise self._error()
-        detach, address_of = self._detach, self._ctypes.addressof
-
-        def when_gone(attached: Any) -> None:
-            detach(address_of(attached))
-
-        kind: Any = type("Attached", (self._ctypes.c_char * size,), {"__del__": when_gone})
-        memory = memoryview(kind.from_address(address)).cast("B")
-        return memory.toreadonly() if flags & _READ_ONLY else memory
-
-    def remove(self, id_: int) -> None:
-        """Have it removed when the last process has detached it."""
-        if self._control(id_, _REMOVE, None) < 0:
-            raise self._error()
-
-    def _error(self) -> OSError:
-        number = self._ctypes.get_errno()
-        return OSError(number, os.strerror(number))

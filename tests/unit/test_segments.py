@@ -17,7 +17,7 @@ from perun_like.sampling.collecting import collect
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS, ROW_WORDS
 
-MARKS = "from perun_like.sampling.marks import *\nmarks = Marks(sys.argv[1])\n"
+MARKS = "from perun_like.sampling.marks import *\nprepare(); marks = Marks(sys.argv[1])\n"
 FOREIGN = """
 import ctypes
 libc = ctypes.CDLL(None)
@@ -228,6 +228,39 @@ def test_what_has_lost_its_name_is_removed_when_its_process_has_ended(run: Path)
         process.communicate("\n")
     segments.remove_nameless()
     assert by_pid(pid) == []
+
+
+KILLED_AT_ONCE = (
+    "from perun_like.sampling import systemv\n"
+    "systemv.calls().create(int(sys.argv[1])); print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+@pytest.mark.parametrize("words", [ROW_WORDS, ROUND_WORDS])
+def test_what_a_killed_process_has_not_said_anything_of_is_removed(words: int) -> None:
+    pid = int(python(KILLED_AT_ONCE, segments._whole(FILE_ROWS * words * 8), code=-9))
+    assert len(by_pid(pid)) == 1
+    segments.remove_nameless()
+    assert by_pid(pid) == []
+
+
+def test_empty_memory_of_another_size_may_be_somebody_s() -> None:
+    pid = int(python(KILLED_AT_ONCE, segments._whole(1 << 12), code=-9))
+    [row] = by_pid(pid)
+    segments.remove_nameless()
+    assert [kept[1] for kept in by_pid(pid)] == [row[1]]
+    subprocess.run(["ipcrm", "-m", row[1]], check=True)
+
+
+def test_what_was_read_is_read_no_more_once_it_is_detached(run: Path) -> None:
+    pid = int(marked(run, "marks.begin('r'); print(os.getpid())"))
+    with segments.opened(str(links(run)[0]), FILE_ROWS * ROW_WORDS * 8) as read:
+        assert by_pid(pid)[0][6] == "1"
+        assert any(read(0, 32))
+    assert by_pid(pid)[0][6] == "0"
+    with pytest.raises(ValueError, match="released"):
+        read(0, 32)
+    remove_directory(str(run))
 
 
 def test_what_has_a_name_or_may_have_one_that_can_t_be_seen_from_here_is_kept(
