@@ -31,10 +31,9 @@ from perun_like.sampling.spawn import RUN_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 End = tuple[MarksFile, int]
-
 # What the program runs into, and may catch: then one call isn't marked, and later ones are.
 _ITS_OWN_LIMITS = (RecursionError, MemoryError)
-_MOST_TRIES = 10
+_UNMARKED = 0  # no thread's id: where there are such calls, some are open
 _MOST_KNOWN = 1 << 10
 _NAMELESS = "(no name)"
 _known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
@@ -91,17 +90,18 @@ class Region:
             self._enter_slowly(me, _begin(self._name))
         except _ITS_OWN_LIMITS:
             self._unmarked += 1  # no call: there may be no room for one
+            ends[_UNMARKED] = None
         except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
             _process.marks = None
             self._unmarked += 1
+            ends[_UNMARKED] = None
         return self
 
     def _enter_slowly(self, me: int, end: End | None) -> None:
-        ends = self.open_calls
-        if end is not None or ends:
-            if me in ends:
+        if end is not None or self.open_calls:
+            if me in self.open_calls:
                 self._reenter(me)
-            ends[me] = end
+            self.open_calls[me] = end
 
     def _reenter(self, me: int) -> None:
         if self._outer is None:
@@ -113,8 +113,13 @@ class Region:
     ) -> None:
         """Mark its end, however the block ends."""
         ends = self.open_calls
-        if self._unmarked:
+        if ends and self._unmarked:
             self._unmarked -= 1
+            try:
+                if not self._unmarked:
+                    del ends[_UNMARKED]
+            except KeyError:  # another thread has been faster
+                pass
         elif ends:
             try:
                 me = get_ident()
@@ -237,7 +242,7 @@ class _Process:
                     atexit.register(marks.flush)
                     self.marks = marks
                 except _ITS_OWN_LIMITS:
-                    self.known = self._tries >= _MOST_TRIES  # each may leave something behind
+                    self.known = self._tries >= 10  # each may leave something behind
                     return None
                 except Exception:  # noqa: BLE001 - no room or not allowed: the program goes on without marks
                     self.marks = None
@@ -248,7 +253,7 @@ class _Process:
         """End them now: it is most likely this thread that has gone on."""
         while self.unended:
             self.unended[-1].end_late(me)
-            self.unended.pop()
+            del self.unended[-1:]
 
     def forget(self) -> None:
         """In a forked child: calls that the parent has open are the parent's to end."""
