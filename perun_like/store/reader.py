@@ -22,6 +22,8 @@ from perun_like.store.references import references
 from perun_like.store.tables import pieces, regions_in, rounds_in
 from perun_like.store.trust import check_outside, check_version, telling_damage
 
+_CACHE_BYTES = schema.CHUNK_ROWS * 8  # of each column: a chunk, where HDF5 2 would keep eight megabytes
+
 
 def load(path: str | os.PathLike[str]) -> DataNode:
     """The result of a run from its file.
@@ -70,7 +72,7 @@ def open_run(path: str | os.PathLike[str]) -> Generator[RunFile]:
     path = os.fspath(path)
     check_outside(path)
     with telling_damage(path):
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES)
     try:
         with telling_damage(path):
             check_version(path, file)
