@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from _thread import allocate_lock, get_ident
+from _thread import RLock, get_ident
 from collections.abc import Callable
 from functools import wraps
 from time import monotonic_ns
@@ -230,14 +230,17 @@ class _Process:
         self.diverted: Marks | None = None
         self.unended: list[Region] = []  # calls that have ended where the stack was too full to mark it
         self._tries = 0
-        self._lock = allocate_lock()
+        self._lock, self._is_busy = RLock(), False
 
     def open(self) -> Marks | None:
         with self._lock:  # of threads that enter their first region at once, one opens and the others wait
             directory = os.environ.get(RUN_VARIABLE)
+            if self._is_busy:  # a handler of a signal has come in between: it must not wait for itself
+                return None
             if directory and not self.known:
                 self._tries += 1
                 try:
+                    self._is_busy = True
                     marks = Marks(directory)
                     atexit.register(marks.flush)
                     self.marks = marks
@@ -246,6 +249,8 @@ class _Process:
                     return None
                 except Exception:  # noqa: BLE001 - no room or not allowed: the program goes on without marks
                     self.marks = None
+                finally:
+                    self._is_busy = False
             self.known = True
             return self.marks
 
@@ -263,7 +268,8 @@ class _Process:
         if self.marks is not None:
             atexit.unregister(self.marks.flush)
         self.diverted, self.unended = None, []
-        self.known, self.marks, self._lock = False, None, allocate_lock()  # another thread may have held the old one
+        self.known, self.marks = False, None
+        self._lock, self._is_busy = RLock(), False  # another thread may have held the old one
 
 
 _process = _Process()

@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from _thread import allocate_lock, get_ident
+from _thread import RLock, get_ident
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -113,11 +113,15 @@ class Nowhere:
 
 
 class Rows:
-    """Rows of one kind: files that follow each other as they fill up."""
+    """Rows of one kind: files that follow each other as they fill up.
+
+    A handler of a signal may come here while its own thread is at it. It must not wait for itself, so the lock lets it
+    in; what it would do is then left undone.
+    """
 
     def __init__(self, path: str, row_words: int) -> None:
         self._path, self._row_words = path, row_words
-        self._lock = allocate_lock()
+        self._lock, self._is_busy = RLock(), False
         self._next_file = 0
         self.newest = self._open_file()
         self.files = [self.newest]
@@ -127,13 +131,16 @@ class Rows:
         with self._lock:
             if self.newest is not full:
                 return True  # another thread has been faster
-            if self._next_file >= MAX_FILES:
+            if self._next_file >= MAX_FILES or self._is_busy:
                 return False
             try:
+                self._is_busy = True
                 self.newest = self._open_file()
                 self.files.append(self.newest)
             except OSError:
                 self._next_file = MAX_FILES
+            finally:
+                self._is_busy = False
             return self.newest is not full
 
     def _open_file(self) -> MarksFile:
@@ -143,7 +150,7 @@ class Rows:
 
 
 class Marks:
-    """The marks of one process.
+    """The marks of one process. Handlers of signals are let in and turned away as in :class:`Rows`.
 
     Raises:
         OSError: nothing can be written in this directory.
@@ -154,7 +161,7 @@ class Marks:
         self.numbers: dict[str, int] = {}
         self._lost: dict[str, int] = {}
         self._lost_rounds: dict[str, int] = {}
-        self._lock = allocate_lock()
+        self._lock, self._is_busy = RLock(), False
         self._torn = False  # whether the last line lacks its end, for want of room
         self._id = f"{os.getpid()}-{os.urandom(4).hex()}"
         self.calls = Rows(os.path.join(directory, f"marks-{self._id}"), ROW_WORDS)
@@ -168,8 +175,13 @@ class Marks:
     def number(self, name: str) -> int | None:
         """The number that stands for a region's name in the rows; None when it can't be written down."""
         with self._lock:
-            if name not in self.numbers and self._append([len(self.numbers), name]):
-                self.numbers[name] = len(self.numbers)
+            if name not in self.numbers and not self._is_busy:
+                try:
+                    self._is_busy = True
+                    if self._append([len(self.numbers), name]):
+                        self.numbers[name] = len(self.numbers)
+                finally:
+                    self._is_busy = False
             return self.numbers.get(name)
 
     def begin(self, name: str, resumed: int = 0) -> tuple[MarksFile, int] | None:
@@ -202,6 +214,8 @@ class Marks:
         if number is None and (number := self.number(name)) is None:
             return None
         rounds = self._rounds or self._open_rounds()
+        if rounds is None:
+            return None
         file = rounds.newest
         row = file.draw()
         while row >= FILE_ROWS:
@@ -218,18 +232,26 @@ class Marks:
         words[at + 2] = monotonic_ns()
         return file, at
 
-    def _open_rounds(self) -> Rows:
+    def _open_rounds(self) -> Rows | None:
         with self._lock:
-            if self._rounds is None:
-                self._rounds = Rows(os.path.join(self.directory, f"rounds-{self._id}"), ROUND_WORDS)
+            if self._rounds is None and not self._is_busy:
+                try:
+                    self._is_busy = True
+                    self._rounds = Rows(os.path.join(self.directory, f"rounds-{self._id}"), ROUND_WORDS)
+                finally:
+                    self._is_busy = False
             return self._rounds
 
     def _lose(self, lost: dict[str, int], name: str, resumed: int) -> None:
         """Count a call; powers of two are written down, so that a kill forgets less than half of them."""
         with self._lock:
             calls = lost[name] = lost.get(name, 0) + 1 - resumed
-            if calls & (calls - 1) == 0:
-                self._append({name: calls} if lost is self._lost else [name, calls])
+            if calls & (calls - 1) == 0 and not self._is_busy:
+                try:
+                    self._is_busy = True
+                    self._append({name: calls} if lost is self._lost else [name, calls])
+                finally:
+                    self._is_busy = False
 
     def _append(self, entry: dict[str, int] | list[Any]) -> bool:
         """Add a line to this process's names, in one write so that lines of threads never mix."""

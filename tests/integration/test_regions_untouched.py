@@ -204,3 +204,30 @@ def test_memory_that_runs_out_while_a_process_marks_its_first_region_costs_that_
     assert [len(starts_and_stops(recorded(tmp_path), name)) for name in ("first", "next", "last")] == [0, 1, 1]
     assert not os.path.exists(f"/proc/{ended.stdout.strip()}")
     assert shared_memory_of(int(ended.stdout)) == 0
+
+
+def test_a_handler_that_enters_regions_never_waits_for_the_thread_it_interrupts(
+    perun: Run, script: Callable[[str], str], tmp_path: Path
+) -> None:
+    """It comes a thousand times a second, most often while a new name is written down."""
+    source = (
+        "import signal, time\n"
+        "from perun_like import region\n"
+        "came, n = 0, 0\n"
+        "def handler(*_):\n"
+        "    global came\n"
+        "    came += 1\n"
+        "    with region(f'handler {came}'): pass\n"
+        "    with region('handler'): pass\n"
+        "signal.signal(signal.SIGALRM, handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\n"
+        "while came < 1_500:\n"
+        "    n += 1\n"
+        "    with region(f'own {n}'): pass\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "print(n)\n"
+    )
+    ended = perun("profile", "--no-report", script(source), timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    names = {name for calls in recorded(tmp_path).hosts[0].regions for name in calls.names}
+    assert {f"own {n}" for n in range(1, int(ended.stdout) + 1)} <= names
