@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from perun_like.analysis.totals import provenance_of
+from perun_like.analysis.totals import WIDE, provenance_of
 from perun_like.model.node import Balance, Metric, Region, Scope
 
 _WHAT = ("runtime_s", "energy_j")
@@ -76,7 +76,8 @@ def _interval(parts: Sequence[Metric], of: Callable[[Iterable[float]], float]) -
     if not any(part.ci95 and part.n is None for part in parts) or any(None in each for each in ends):
         return None
     low, high = (of(float(each[end] or 0.0) for each in ends) for end in (0, 1))
-    return low, high
+    value = of(float(part.value or 0.0) for part in parts)
+    return (low, high) if high - low <= WIDE * value else None
 
 
 def _imbalance(mean: Metric, longest: Metric) -> Metric:

@@ -16,13 +16,11 @@ from perun_like.analysis.energy import energies, energy_sensors, sensor_energy, 
 from perun_like.analysis.hosts import Host
 from perun_like.analysis.intervals import clipped, union
 from perun_like.analysis.short_calls import Correction, ShortCalls
-from perun_like.analysis.totals import NO_TIME, per_second, total
+from perun_like.analysis.totals import NO_TIME, WIDE, per_second, total
 from perun_like.analysis.windows import Windows
 from perun_like.model.node import Metric, Provenance, Region, Scope
 from perun_like.model.recording import Int64s, RegionCalls
 from perun_like.sensing.contract import MEASURED
-
-_WIDE = 0.5  # of the value: a region whose bounds are farther apart isn't resolved
 
 _MOST_STATISTICAL = 100  # regions and ranks of a host, the longest: statistics take some milliseconds for each
 STATISTICAL = "statistics over many short calls: how energy follows them from one read to the next"
@@ -132,7 +130,7 @@ def _corrected(energy: Metric, counted: Metric, by: Correction) -> Metric:
     """An energy whose counted part is what statistics say, within what is certain; as it was if they say little."""
     lower, value, upper = (float(end or 0.0) for end in (counted.lower, counted.value, counted.upper))
     told, low, high = (min(max(value + more, lower), upper) for more in (by.value_j, *by.ends_j))
-    if not high - low <= _WIDE * told:  # so that what isn't a number is no figure either
+    if not high - low <= WIDE * told:  # so that what isn't a number is no figure either
         return energy
     least, most = float(energy.lower or 0.0), float(energy.upper or 0.0)
     return energy._replace(
@@ -236,7 +234,7 @@ def _is_wide(energy: Metric) -> bool:
     """Whether reads don't resolve an energy. A model's own width says nothing about how often was read."""
     if energy.value is None or energy.upper is None or energy.lower is None:
         return False
-    return _is_measured(energy) and energy.upper - energy.lower > _WIDE * energy.value
+    return _is_measured(energy) and energy.upper - energy.lower > WIDE * energy.value
 
 
 def _is_measured(energy: Metric) -> bool:

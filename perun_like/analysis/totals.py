@@ -9,6 +9,7 @@ from perun_like.analysis.windows import Increase
 from perun_like.model.node import Metric, Provenance, Scope
 
 NO_TIME = "the run has no duration"
+WIDE = 0.5  # of the value: bounds that are farther apart don't resolve it
 
 
 def exact(value: float, unit: str, scope: Scope = Scope.HOST) -> Metric:

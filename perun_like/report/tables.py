@@ -122,6 +122,8 @@ def is_statistical(energy: Metric) -> bool:
 
 def too_short(energy: Metric) -> bool:
     """Whether the bounds of a measured energy are half as far apart as the energy itself, or more."""
+    if is_statistical(energy):
+        return False
     if energy.value is None or energy.lower is None or energy.upper is None:
         return False
     return energy.provenance is not Provenance.ESTIMATED and energy.upper - energy.lower > _WIDE * energy.value > 0

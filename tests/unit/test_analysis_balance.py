@@ -99,6 +99,9 @@ def test_intervals_of_statistics_are_put_together_with_bounds_of_other_ranks() -
     [found] = balance_of([region(0, 2.0, 20.0), short])
     energies = [found.metrics[f"energy_j_{word}"].ci95 for word in ("min", "mean", "max")]
     assert energies == [(19, 22), (22, 29), (25, 36)]
+    unresolved = Region("f", 2, 1, {**region(2, 1.0, 0.0).metrics, "energy_j": Metric(25.0, "J", 0.0, 90.0)})
+    [mixed] = balance_of([region(0, 2.0, 20.0), short, unresolved])
+    assert mixed.metrics["energy_j_mean"].ci95 is None
     [alone] = balance_of([region(0, 2.0, 20.0), region(1, 6.0, 90.0)])
     assert alone.metrics["energy_j_mean"].ci95 is None
 
