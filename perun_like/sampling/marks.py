@@ -38,7 +38,8 @@ from perun_like.sampling import systemv
 ROW_WORDS = 4
 ROUND_WORDS = 8
 RESUMED, RAISED = 1, 2  # bits of a row's first word
-NAME_LOST = "(name lost)"  # of what was marked, if somebody has deleted or cut off the names
+NAME_LOST = "(name lost)"  # of what was marked, if its name couldn't be written down, or was deleted or cut off
+_UNNAMED = 1 << 40  # a number that no name has
 FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
 MAX_FILES = 64  # a million calls; then calls are only counted
 
@@ -188,7 +189,7 @@ class Marks:
         """Mark the beginning of a call; returns where its end goes, None if it was only counted."""
         number = self.numbers.get(name)
         if number is None and (number := self.number(name)) is None:
-            return None
+            number = _UNNAMED
         calls = self.calls
         file = calls.newest
         row = file.draw()
@@ -212,7 +213,7 @@ class Marks:
         """
         number = self.numbers.get(name)
         if number is None and (number := self.number(name)) is None:
-            return None
+            number = _UNNAMED
         rounds = self._rounds or self._open_rounds()
         if rounds is None:
             return None

@@ -231,3 +231,24 @@ def test_a_handler_that_enters_regions_never_waits_for_the_thread_it_interrupts(
     assert ended.returncode == 0, ended.stderr
     names = {name for calls in recorded(tmp_path).hosts[0].regions for name in calls.names}
     assert {f"own {n}" for n in range(1, int(ended.stdout) + 1)} <= names
+
+
+def test_a_call_whose_name_cannot_be_written_down_is_marked_all_the_same(
+    perun: Run, script: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As after a change of user or root: what is mapped can be written, and no file can be opened any more."""
+    source = (
+        "import resource, time\n"
+        "from perun_like import region\n"
+        "with region('early'): pass\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))\n"
+        "for _ in range(3):\n"
+        "    with region('late'): pass\n"
+        "    with region('early'): pass\n"
+        "print('done')\n"
+    )
+    ended = perun("profile", "--no-report", script(source))
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
+    assert len(starts_and_stops(recorded(tmp_path), "early")) == 4
+    assert len(starts_and_stops(recorded(tmp_path), "(name lost)")) == 3
