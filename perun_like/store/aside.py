@@ -14,6 +14,7 @@ from perun_like.sampling.distrust import open_plain
 from perun_like.sensing.contract import ADDED_DOMAINS, Missing
 from perun_like.store.belongings import DAMAGED
 from perun_like.store.part import header
+from perun_like.store.place import move_into
 
 _PIECE = 1 << 20
 
@@ -74,8 +75,7 @@ def set_aside(parts_directory: str, paths: Sequence[str], *, even_all: bool = Fa
         header(damaged[0])
     differing = [path for path, other in _copies(beginnings).items() if not _is_beginning_of(path, other)]
     for path in damaged + differing:
-        os.makedirs(os.path.join(parts_directory, DAMAGED), exist_ok=True)
-        os.rename(path, os.path.join(parts_directory, DAMAGED, os.path.basename(path)))
+        move_into(path, os.path.join(parts_directory, DAMAGED))
 
 
 def with_what_is_aside(whole: Recording, parts_directory: str) -> Recording:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 import zlib
+from itertools import count
 from typing import NamedTuple
 
 from perun_like.errors import FileError, InputError, PerunError, StillWrittenError
@@ -196,14 +197,32 @@ class RunPlace(NamedTuple):
 
         Damaged ones get a place beside the file: ``<run id>.damaged``.
         """
+        aside = os.path.join(self.parts, DAMAGED)
         with contextlib.suppress(OSError):  # most often there are none
-            os.rename(os.path.join(self.parts, DAMAGED), f"{self.path.removesuffix('.h5')}.{DAMAGED}")
+            for name in sorted(os.listdir(aside)):
+                move_into(os.path.join(aside, name), f"{self.path.removesuffix('.h5')}.{DAMAGED}")
+            os.rmdir(aside)
         remove_belongings(self.parts)
         self.unlock()
 
     def unlock(self) -> None:
         """Let others at the parts: we are done with them, whether they have become a file or not."""
         self.lock.release()
+
+
+def move_into(path: str, directory: str) -> None:
+    """Move a file into a directory, which is made, and never over another one: it then gets a number.
+
+    Raises:
+        OSError: it can't be done.
+    """
+    os.makedirs(directory, exist_ok=True)
+    stem, ending = os.path.splitext(os.path.basename(path))
+    for number in count(1):
+        name = f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}"
+        if not os.path.lexists(os.path.join(directory, name)):
+            os.rename(path, os.path.join(directory, name))
+            return
 
 
 def _check_plain(directory: str) -> None:
