@@ -49,8 +49,14 @@ class Usual(NamedTuple):
         some = max(len(calls.a_ns) // _ENOUGH, 1)
         lengths_ns = (calls.b_ns - calls.a_ns)[::some]
         gaps_ns = (calls.a_ns[1:] - calls.b_ns[:-1])[::some] if len(calls.a_ns) > 1 else np.zeros(1, np.int64)
-        length, gap = (np.percentile(each, (5, 50, 95)) for each in (lengths_ns, gaps_ns))
-        return cls(int(length[1]), int(gap[1]), int(length[0] + length[2]) // 2, int(gap[0] + gap[2]) // 2)
+        length, gap = _percentiles(lengths_ns), _percentiles(gaps_ns)
+        return cls(length[1], gap[1], (length[0] + length[2]) // 2, (gap[0] + gap[2]) // 2)
+
+
+def _percentiles(values: Int64s) -> list[int]:
+    """The 5th, the 50th and the 95th. That of numpy would have numpy.ma loaded: 10 ms."""
+    ordered, last = np.sort(values), len(values) - 1
+    return [int(ordered[last * percent // 100]) for percent in (5, 50, 95)]
 
 
 class Course(NamedTuple):

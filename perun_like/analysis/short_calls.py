@@ -208,7 +208,7 @@ def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
     x, y, group = x[some], y[some], group[1:][some]
     xx = x.T @ x
     norms = np.sqrt(xx.diagonal())
-    groups = len(np.unique(group[(x[:, own] != 0).any(axis=1)]))
+    groups = np.count_nonzero(np.bincount(group[(x[:, own] != 0).any(axis=1)]))  # np.unique would import numpy.ma
     if groups < _FEWEST_GROUPS or not norms.all() or np.linalg.cond(xx / np.outer(norms, norms)) > _LARGEST_CONDITION:
         return None
     inverse = np.linalg.inv(xx)
