@@ -109,10 +109,9 @@ class Course(NamedTuple):
     def _area_ns2(self, t_ns: Int64s) -> Floats:
         place = np.searchsorted(self.start_ns, t_ns, "right") - 1
         since_ns = (t_ns - self.start_ns[place]).astype(np.float64)[:, None]
-        length_ns, into_ns = self.length_ns[place], since_ns - self.offset_ns[place]
-        inside_ns = np.clip(into_ns, 0.0, length_ns)
-        behind_ns2 = length_ns * np.maximum(into_ns - length_ns, 0.0)
-        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + inside_ns**2 / 2 + behind_ns2)
+        into_ns = since_ns - self.offset_ns[place]
+        passed_ns = np.clip(into_ns, 0.0, self.length_ns[place])
+        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + passed_ns * (into_ns - passed_ns / 2))
 
 
 def _before(each: Floats) -> Floats:

@@ -27,7 +27,7 @@ each phase describes the true one; a fifth of the correction stands for that, se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -129,15 +129,12 @@ class _Reads(NamedTuple):
 
 def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
     """The correction of counters that are read together."""
-    rows, usual = _groups(reads.shown_ns, calls), Usual.of(calls)
-    if len(rows) < _FEWEST_GROUPS:
+    groups = _groups(reads.shown_ns, calls)
+    if len(groups) < _FEWEST_GROUPS:
         return None
-    groups = [_Intervals.of(reads, calls, some, usual) for some in rows]
-    all_of_them = _Intervals(*map(np.concatenate, zip(*groups, strict=True)))
-    all_of_them = all_of_them.without_rare_phases()
-    group = np.repeat(np.arange(len(groups)), [len(each.length_s) for each in groups])
-    found, looked_at_s = _fitted(all_of_them, group), float(all_of_them.calls_s[all_of_them.steady].sum())
-    if found is None or 2 * looked_at_s < all_of_them.calls_s.sum():
+    intervals = _Intervals.of(reads, calls, groups).without_rare_phases()
+    found, looked_at_s = _fitted(intervals), float(intervals.calls_s[intervals.steady].sum())
+    if found is None or 2 * looked_at_s < intervals.calls_s.sum():
         return None
     times = float(calls.duration_s.sum()) / looked_at_s  # what wasn't looked at is like what was
     return Correction(found.value_j * times, found.half_j * times)
@@ -146,15 +143,16 @@ def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
 def _groups(shown_ns: Int64s, calls: Windows) -> list[slice]:
     """Reads to be looked at, in groups: all of a short run, some from everywhere of a long one."""
     begin, end = np.searchsorted(shown_ns, [calls.a_ns[0], calls.b_ns[-1]])
-    begin, end = max(int(begin) - 1, 0), min(int(end) + 1, len(shown_ns))
+    begin, end = max(int(begin) - 1, 0), min(int(end) + 1, len(shown_ns) - 1)
     firsts = np.linspace(begin, end, max(min(_GROUPS, (end - begin) // _FEWEST), 1) + 1).astype(np.int64).tolist()
     return [slice(first, min(after, first + _MOST) + 1) for first, after in pairwise(firsts)]
 
 
 class _Intervals(NamedTuple):
-    """Intervals between reads, each the neighbour of the next: shape (intervals,), but for ``phases_s``.
+    """Intervals between reads, each the neighbour of the next in its group: shape (intervals,), but for ``phases_s``.
 
     Attributes:
+        group: To which group it belongs, ascending.
         energy_j: Nan where it isn't known.
         length_s: Of each.
         calls_s: Time in calls.
@@ -162,6 +160,7 @@ class _Intervals(NamedTuple):
         steady: Whether it has a length and doesn't reach into a pause.
     """
 
+    group: Int64s
     energy_j: Floats
     length_s: Floats
     calls_s: Floats
@@ -169,19 +168,19 @@ class _Intervals(NamedTuple):
     steady: Bools
 
     @classmethod
-    def of(cls, reads: _Reads, calls: Windows, rows: slice, usual: Usual) -> _Intervals:
-        """Those between some reads."""
+    def of(cls, reads: _Reads, calls: Windows, groups: Sequence[slice]) -> _Intervals:
+        """Those between reads of one group."""
+        rows = np.concatenate([np.arange(group.start, group.stop) for group in groups])
+        group = np.repeat(np.arange(len(groups)), [each.stop - each.start for each in groups])
+        inside = group[1:] == group[:-1]
         blur_ns = min(reads.tick_ns, reads.gap_ns)
-        start_ns = int(reads.shown_ns[rows.start]) - blur_ns
-        edges_ns = reads.shown_ns[rows] - start_ns
-        stop_ns = int(edges_ns[-1]) + blur_ns
-        first = max(int(np.searchsorted(calls.b_ns, start_ns)) - 1, 0)
-        last = int(np.searchsorted(calls.a_ns, start_ns + stop_ns)) + 1
-        course = Course.of(calls.a_ns[first:last] - start_ns, calls.b_ns[first:last] - start_ns, (0, stop_ns), usual)
-        energy_j = np.where(np.diff(reads.gaps[rows]) > 0, np.nan, np.diff(reads.energy_j[rows]))
-        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0) / 1e9
-        length_s, calls_s = np.diff(edges_ns) / 1e9, np.diff(course.calls_ns(edges_ns)) / 1e9
-        return cls(energy_j, length_s, calls_s, phases_s, (phases_s[:, PAUSE] < _NS) & (length_s > _NS))
+        course, edges_ns = _laid_together(reads.shown_ns[rows], group, calls, blur_ns)
+        length_s, calls_s = np.diff(edges_ns)[inside] / 1e9, np.diff(course.calls_ns(edges_ns))[inside] / 1e9
+        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0)[inside] / 1e9
+        unknown = np.diff(reads.gaps[rows]) > 0
+        energy_j = np.where(unknown, np.nan, np.diff(reads.energy_j[rows]))[inside]
+        steady = (phases_s[:, PAUSE] < _NS) & (length_s > _NS)
+        return cls(group[1:][inside], energy_j, length_s, calls_s, phases_s, steady)
 
     @property
     def in_phases_s(self) -> Floats:
@@ -195,7 +194,26 @@ class _Intervals(NamedTuple):
         return self._replace(steady=self.steady & ~noticeable)
 
 
-def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
+def _laid_together(shown_ns: Int64s, group: Int64s, calls: Windows, blur_ns: int) -> tuple[Course, Int64s]:
+    """The calls around each group of reads, one group's after the other's without the time between, and the reads there.
+
+    Only so are sums over time exact enough where groups are days apart.
+    """
+    count = int(group[-1]) + 1
+    begins, ends = np.searchsorted(group, np.arange(count)), np.searchsorted(group, np.arange(count), "right") - 1
+    start_ns, stop_ns = shown_ns[begins] - blur_ns, shown_ns[ends] + blur_ns
+    first = np.maximum(np.searchsorted(calls.b_ns, start_ns) - 1, 0)
+    last = np.minimum(np.searchsorted(calls.a_ns, stop_ns), len(calls.a_ns) - 1)
+    start_ns, stop_ns = np.minimum(start_ns, calls.a_ns[first]), np.maximum(stop_ns, calls.b_ns[last])
+    until_ns = np.cumsum(stop_ns - start_ns)
+    shift_ns = until_ns - stop_ns
+    some = np.concatenate([np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+    by_ns = np.repeat(shift_ns, last - first + 1)
+    course = Course.of(calls.a_ns[some] + by_ns, calls.b_ns[some] + by_ns, (0, int(until_ns[-1])), Usual.of(calls))
+    return course, shown_ns + shift_ns[group]
+
+
+def _fitted(of: _Intervals) -> Correction | None:
     """The correction of steady intervals by least squares over all groups, and its error by how they differ."""
     length_s = np.maximum(of.length_s, _NS)
     parts, power_w = of.phases_s / length_s[:, None], of.energy_j / length_s
@@ -204,8 +222,8 @@ def _fitted(of: _Intervals, group: Int64s) -> Correction | None:
     if not own.any():
         return None
     x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
-    some = (group[1:] == group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
-    x, y, group = x[some], y[some], group[1:][some]
+    some = (of.group[1:] == of.group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
+    x, y, group = x[some], y[some], of.group[1:][some]
     xx = x.T @ x
     norms = np.sqrt(xx.diagonal())
     groups = np.count_nonzero(np.bincount(group[(x[:, own] != 0).any(axis=1)]))  # np.unique would import numpy.ma

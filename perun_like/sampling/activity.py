@@ -10,7 +10,7 @@ import os
 import struct
 import time
 
-from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS
+from perun_like.sampling.marks import ROUND_WORDS, file_bytes
 from perun_like.sampling.segments import opened
 
 REST_AFTER_S = 10.0  # without a call; the process says when there is one again
@@ -46,7 +46,7 @@ class Activity:
         return 0.0 if self._open else (now_ns - self._last_ns) / 1e9
 
     def _follow(self, name: str) -> None:
-        with opened(os.path.join(self._directory, name), FILE_ROWS * _ROW.size) as read:
+        with opened(os.path.join(self._directory, name), file_bytes(ROUND_WORDS)) as read:
             for place in [place for owner, place in self._open if owner == name]:
                 if self._ended(read(place, _ROW.size)):
                     self._open.discard((name, place))

@@ -11,7 +11,16 @@ import os
 from typing import Any, NamedTuple, TypeVar
 
 from perun_like.sampling.distrust import is_number, parse, read_plain
-from perun_like.sampling.marks import FILE_ROWS, MAX_FILES, NAME_LOST, ROUND_WORDS, ROW_WORDS, WORD_BYTES
+from perun_like.sampling.marks import (
+    FILE_ROWS,
+    MAX_FILES,
+    NAME_LOST,
+    ROUND_WORDS,
+    ROW_WORDS,
+    WORD_BYTES,
+    file_bytes,
+    rows_bytes,
+)
 from perun_like.sampling.segments import opened
 
 T = TypeVar("T")
@@ -45,9 +54,13 @@ def collect(directory: str, rank: int) -> list[Collected]:
     for id_ in _ids(directory):
         pid = id_.partition("-")[0]
         if is_number(pid):
-            facts = {"pid": int(pid), "rank": rank, **_names(directory, id_)}
-            calls = _rows(directory, f"marks-{id_}", ROW_WORDS)
-            found.append(Collected(facts, calls, _rows(directory, f"rounds-{id_}", ROUND_WORDS)))
+            names, lost, lost_rounds = _names(directory, id_)
+            calls, lost_in_all = _rows(directory, f"marks-{id_}", ROW_WORDS)
+            rounds, lost_rounds_in_all = _rows(directory, f"rounds-{id_}", ROUND_WORDS)
+            facts = {"pid": int(pid), "rank": rank, "names": names}
+            facts["lost"] = _completed(lost, lost_in_all)
+            facts["lost_rounds"] = _completed(lost_rounds, lost_rounds_in_all)
+            found.append(Collected(facts, calls, rounds))
     return found
 
 
@@ -58,7 +71,8 @@ def _ids(directory: str) -> list[str]:
         return _nothing(error, [])
 
 
-def _names(directory: str, id_: str) -> dict[str, Any]:
+def _names(directory: str, id_: str) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Names in the order of their numbers, and how many calls and rounds were only counted, by name."""
     lost: dict[str, int] = {}
     lost_rounds: dict[str, int] = {}
     names: dict[int, str] = {}
@@ -73,7 +87,13 @@ def _names(directory: str, id_: str) -> dict[str, Any]:
             case _:  # damaged
                 pass
     in_order = [names.get(number, NAME_LOST) for number in range(max(names, default=-1) + 1)]
-    return {"names": in_order, "lost": lost, "lost_rounds": lost_rounds}
+    return in_order, lost, lost_rounds
+
+
+def _completed(lost: dict[str, int], in_all: int) -> dict[str, int]:
+    """Calls that were only counted, with those of which the name couldn't be written down."""
+    unnamed = in_all - sum(lost.values())
+    return {**lost, NAME_LOST: lost.get(NAME_LOST, 0) + unnamed} if unnamed > 0 and _is_count(in_all) else lost
 
 
 def _is_count(value: Any) -> bool:
@@ -96,16 +116,19 @@ def _entry(line: bytes) -> Any:
         return None
 
 
-def _rows(directory: str, stem: str, row_words: int) -> bytes:
-    rows, size = bytearray(), FILE_ROWS * row_words * WORD_BYTES
+def _rows(directory: str, stem: str, row_words: int) -> tuple[bytes, int]:
+    """Rows, and how many calls found no room there."""
+    rows, size, lost = bytearray(), rows_bytes(row_words), 0
     for number in range(MAX_FILES):
         path = os.path.join(directory, f"{stem}-{number}")
         if not os.path.lexists(path):
             break
-        used = _marked(path, size).rstrip(b"\0")
+        marked = _marked(path, file_bytes(row_words))
+        used = marked[:size].rstrip(b"\0")
+        lost += int.from_bytes(marked[size : size + WORD_BYTES], "little")
         if used:  # rows are known by their number: one before that isn't full, or is gone, would shift them
             rows += bytes(number * size - len(rows)) + used
-    return bytes(rows) + bytes(-len(rows) % (row_words * WORD_BYTES))
+    return bytes(rows) + bytes(-len(rows) % (row_words * WORD_BYTES)), lost
 
 
 def _marked(path: str, size: int) -> bytes:

@@ -13,6 +13,9 @@ path it inherits in ``PERUN_RUN``:
 * ``names-<id>``: lines of JSON: a list of a number and a string is a name and its number in the rows; an object says
   how many calls of which regions found no more room in the marks, a list of a string and a number likewise of rounds.
 
+After the last row of a file stands how many calls found no more room by then: all of the process, whatever of them
+could be written down by name.
+
 The id begins with the pid and ends at random: a program that execs another, and processes of different pid namespaces,
 have the same pid and marks of their own.
 
@@ -40,10 +43,20 @@ ROUND_WORDS = 8
 RESUMED, RAISED = 1, 2  # bits of a row's first word
 NAME_LOST = "(name lost)"  # of what was marked, if its name couldn't be written down, or was deleted or cut off
 _UNNAMED = 1 << 40  # a number that no name has
-FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds
+FILE_ROWS = 1 << 14  # half a MiB of calls, one of rounds; and then one word
 MAX_FILES = 64  # a million calls; then calls are only counted
 
 WORD_BYTES = 8
+
+
+def rows_bytes(row_words: int) -> int:
+    """How many bytes of a file are rows."""
+    return FILE_ROWS * row_words * WORD_BYTES
+
+
+def file_bytes(row_words: int) -> int:
+    """How large a file is."""
+    return rows_bytes(row_words) + WORD_BYTES
 
 
 def prepare() -> None:
@@ -66,7 +79,7 @@ class MarksFile:
     """Memory for rows being written.
 
     Attributes:
-        words: Its rows.
+        words: Its rows, and behind them how many calls found no more room.
         draw: Hands out row numbers, without end; those from ``FILE_ROWS`` on say that it is full.
         first: The number of its first row among those of all files.
 
@@ -75,7 +88,7 @@ class MarksFile:
     """
 
     def __init__(self, path: str, row_words: int, number: int) -> None:
-        self.words = _memory(f"{path}-{number}", FILE_ROWS * row_words * WORD_BYTES)
+        self.words = _memory(f"{path}-{number}", file_bytes(row_words))
         self.draw = count().__next__
         self.first = number * FILE_ROWS
 
@@ -144,6 +157,10 @@ class Rows:
                 self._is_busy = False
             return self.newest is not full
 
+    def count_lost(self, calls: int) -> None:
+        """Note that calls found no more room: where nothing can be opened any more this can still be done."""
+        self.newest.words[-1] += calls
+
     def _open_file(self) -> MarksFile:
         file = MarksFile(self._path, self._row_words, self._next_file)
         self._next_file += 1
@@ -195,6 +212,7 @@ class Marks:
         row = file.draw()
         while row >= FILE_ROWS:
             if not calls.grow(file):
+                calls.count_lost(1 - resumed)
                 self._lose(self._lost, name, resumed)
                 return None
             file = calls.newest
@@ -221,6 +239,7 @@ class Marks:
         row = file.draw()
         while row >= FILE_ROWS:
             if not rounds.grow(file):
+                rounds.count_lost(first is None)
                 self._lose(self._lost_rounds, name, first is not None)
                 return None
             file = rounds.newest
@@ -244,7 +263,7 @@ class Marks:
             return self._rounds
 
     def _lose(self, lost: dict[str, int], name: str, resumed: int) -> None:
-        """Count a call; powers of two are written down, so that a kill forgets less than half of them."""
+        """Count a call; powers of two are written down, so that a kill forgets the names of less than half of them."""
         with self._lock:
             calls = lost[name] = lost.get(name, 0) + 1 - resumed
             if calls & (calls - 1) == 0 and not self._is_busy:

@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from perun_like.sampling import systemv
 from perun_like.sampling.distrust import open_plain
-from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS, ROW_WORDS, WORD_BYTES
+from perun_like.sampling.marks import ROUND_WORDS, ROW_WORDS, file_bytes
 from perun_like.sampling.systemv import Read
 
 _OFFER = "ipc"  # a link in a run's directory: the namespace in which its sampler sees segments
 _MAGIC = b"PMARKS1\n"
 _TOKEN_BYTES = 8
-_HEAD_BYTES = 1 << 12
+_PAGE_BYTES = _HEAD_BYTES = 1 << 12
 _SIZE_SIGN = 1789  # bytes more than are used: a size by which ours are told from other programs'
 _PRIVATE = 0  # a key, of <sys/ipc.h>
 _TABLE = "/proc/sysvipc/shm"
@@ -159,7 +159,7 @@ class _Head(NamedTuple):
 
 
 def _whole(size: int) -> int:
-    return _HEAD_BYTES + size + _SIZE_SIGN
+    return _HEAD_BYTES + -(-size // _PAGE_BYTES) * _PAGE_BYTES + _SIZE_SIGN
 
 
 def _target(id_: int, token: bytes) -> str:
@@ -186,7 +186,7 @@ def _known() -> dict[int, _Row]:
         key, id_, size, creator, attached, uid = (
             int(row[columns[name]]) for name in ("key", "shmid", "size", "cpid", "nattch", "uid")
         )
-        if key == _PRIVATE and size % (1 << 12) == _SIZE_SIGN:
+        if key == _PRIVATE and size % _PAGE_BYTES == _SIZE_SIGN:
             # A creator that this process can't see is 0.
             is_left = not attached and creator != 0 and not os.path.exists(f"/proc/{creator}")
             found[id_] = _Row(id_, uid, size, is_left)
@@ -215,7 +215,7 @@ def _has_name(row: _Row) -> bool:
         with systemv.calls().opened(row.id, row.size) as read:
             written = read(0, _HEAD_BYTES)
         if not any(written):  # its process was killed before it said what it is
-            return row.size not in (_whole(FILE_ROWS * words * WORD_BYTES) for words in (ROW_WORDS, ROUND_WORDS))
+            return row.size not in (_whole(file_bytes(words)) for words in (ROW_WORDS, ROUND_WORDS))
         head = _Head.read(written)
         if head.surroundings != _surroundings():
             return True

@@ -90,10 +90,10 @@ class Tail:
             self._words[self._base + _USED] = self._used
         return True
 
-    def take(self) -> tuple[int, bytes] | None:
+    def take(self) -> tuple[int, memoryview] | None:
         """The sequence number and bytes of rows not moved yet, oldest first; None if there are none.
 
-        The rows stay readable in the file until ``moved`` is called.
+        The rows stay where they are, in the file, until ``moved`` is called.
         """
         with self._lock:
             if not self._words[self._other() + _USED]:
@@ -102,7 +102,7 @@ class Tail:
                 self._open(self._other())
             full = self._other()
         sequence, end = self._words[full + _SEQUENCE], full + self._words[full + _USED]
-        return sequence, bytes(self._map[(full + HEAD_WORDS) * WORD_BYTES : end * WORD_BYTES])
+        return sequence, memoryview(self._map)[(full + HEAD_WORDS) * WORD_BYTES : end * WORD_BYTES]
 
     def moved(self) -> None:
         """The rows taken last are safe in the part: their segment is free again."""
@@ -167,14 +167,14 @@ class Part:
 
         self._fd, self.path = placed_again(self._fd, self.path, _open_part)
 
-    def write(self, kind: int, payload: bytes, stream: int = 0, sequence: int = 0) -> None:
+    def write(self, kind: int, payload: bytes | memoryview, stream: int = 0, sequence: int = 0) -> None:
         """Append one frame."""
         head = FRAME_HEAD.pack(FRAME_MAGIC, kind, stream, 0, sequence, len(payload))
         crc = zlib.crc32(payload, zlib.crc32(head))
-        frame = FRAME_HEAD.pack(FRAME_MAGIC, kind, stream, crc, sequence, len(payload)) + payload
+        head = FRAME_HEAD.pack(FRAME_MAGIC, kind, stream, crc, sequence, len(payload))
         end = os.fstat(self._fd).st_size
         try:
-            write_all(self._fd, frame)
+            write_all(self._fd, head, payload)
         except OSError:
             os.ftruncate(self._fd, end)  # a torn frame would hide all that come after it
             raise
@@ -243,15 +243,19 @@ def _open_part(path: str, flags: int) -> int:
     return fd
 
 
-def write_all(fd: int, content: bytes | memoryview) -> None:
+def write_all(fd: int, *contents: bytes | memoryview) -> None:
     """Write all of it: where room ends in its midst the kernel takes a piece and only refuses the next one.
 
     Raises:
         OSError: it can't be written; a piece of it may have been.
     """
-    left = memoryview(content)
+    left = [memoryview(content) for content in contents if content]
     while left:
-        left = left[os.write(fd, left) :]
+        written = os.writev(fd, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if left:
+            left[0] = left[0][written:]
 
 
 def pieces(fd: int, since_b: int) -> Iterator[bytes]:

@@ -46,6 +46,42 @@ def test_damaged_names_cost_only_themselves(tmp_path: Path) -> None:
     assert facts["lost"] == {"lost": 3}
 
 
+def test_calls_are_counted_where_nothing_can_be_opened_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError
+
+    written = Marks(str(tmp_path))
+    assert written.begin("before") is not None
+    assert written.begin_round("round", None, 0, 0) is not None
+    with monkeypatch.context() as without_privileges:
+        without_privileges.setattr(os, "open", refuse)
+        without_privileges.setattr(os, "symlink", refuse)
+        assert sum(written.begin("after") is None for _ in range(marks.FILE_ROWS + 3)) == 4
+        assert written.begin("after", resumed=1) is None  # the rest of a call is no other one
+        assert sum(written.begin_round("round", None, 0, 0) is None for _ in range(marks.FILE_ROWS + 1)) == 2
+    [(facts, rows, rounds)] = collect(str(tmp_path), 0)
+    assert len(rows) == marks.rows_bytes(marks.ROW_WORDS)
+    assert len(rounds) == marks.rows_bytes(marks.ROUND_WORDS)
+    assert facts["lost"] == {marks.NAME_LOST: 4}
+    assert facts["lost_rounds"] == {marks.NAME_LOST: 2}
+
+
+def test_calls_that_a_kill_left_without_a_name_are_counted_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "MAX_FILES", 1)
+    written = Marks(str(tmp_path))
+    for _ in range(marks.FILE_ROWS + 1000):
+        written.begin("r")
+    [(facts, *_)] = collect(str(tmp_path), 0)  # without a flush, and powers of two are written down
+    assert facts["lost"] == {"r": 512, marks.NAME_LOST: 488}
+    written.flush()
+    [(facts, *_)] = collect(str(tmp_path), 0)
+    assert facts["lost"] == {"r": 1000}
+
+
 def test_what_was_entered_before_anything_was_marked_ends_nothing_that_is(tmp_path: Path) -> None:
     before = divert(None)
     unmarked = region("r")

@@ -15,7 +15,7 @@ from perun_like.sampling import segments
 from perun_like.sampling.activity import Activity
 from perun_like.sampling.collecting import collect
 from perun_like.sampling.local import remove_directory
-from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS, ROW_WORDS
+from perun_like.sampling.marks import FILE_ROWS, ROUND_WORDS, ROW_WORDS, file_bytes
 
 MARKS = "from perun_like.sampling.marks import *\nprepare(); marks = Marks(sys.argv[1])\n"
 FOREIGN = """
@@ -166,7 +166,7 @@ def foreign(size: int) -> int:
     return int(python(FOREIGN, size))
 
 
-@pytest.mark.parametrize("size", [512, 8192, segments._whole(FILE_ROWS * ROW_WORDS * 8)])
+@pytest.mark.parametrize("size", [512, 8192, segments._whole(file_bytes(ROW_WORDS))])
 def test_other_programs_memory_is_neither_read_nor_removed(run: Path, size: int) -> None:
     id_ = foreign(size)
     try:
@@ -238,7 +238,7 @@ KILLED_AT_ONCE = (
 
 @pytest.mark.parametrize("words", [ROW_WORDS, ROUND_WORDS])
 def test_what_a_killed_process_has_not_said_anything_of_is_removed(words: int) -> None:
-    pid = int(python(KILLED_AT_ONCE, segments._whole(FILE_ROWS * words * 8), code=-9))
+    pid = int(python(KILLED_AT_ONCE, segments._whole(file_bytes(words)), code=-9))
     assert len(by_pid(pid)) == 1
     segments.remove_nameless()
     assert by_pid(pid) == []
@@ -254,7 +254,7 @@ def test_empty_memory_of_another_size_may_be_somebody_s() -> None:
 
 def test_what_was_read_is_read_no_more_once_it_is_detached(run: Path) -> None:
     pid = int(marked(run, "marks.begin('r'); print(os.getpid())"))
-    with segments.opened(str(links(run)[0]), FILE_ROWS * ROW_WORDS * 8) as read:
+    with segments.opened(str(links(run)[0]), file_bytes(ROW_WORDS)) as read:
         assert by_pid(pid)[0][6] == "1"
         assert any(read(0, 32))
     assert by_pid(pid)[0][6] == "0"
