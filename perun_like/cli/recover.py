@@ -35,9 +35,8 @@ def _recover(path: str) -> int:
             if outcome.error is not None:
                 complain(outcome.error)
             for copy, of in outcome.copies:
-                click.echo(
-                    f"perun-like: {copy} and {of} are the same part of {outcome.parts}: it counts once", err=True
-                )
+                told = f"two copies of one part in {outcome.parts}: {copy} and {of}; only {of} counts"
+                click.echo(f"perun-like: {told}", err=True)
             if outcome.left:
                 click.echo(
                     f"perun-like: left in {outcome.parts}, as no run made it: {', '.join(outcome.left)}", err=True

@@ -57,7 +57,7 @@ def collect(directory: str, rank: int) -> list[Collected]:
             names, lost, lost_rounds = _names(directory, id_)
             calls, lost_in_all = _rows(directory, f"marks-{id_}", ROW_WORDS)
             rounds, lost_rounds_in_all = _rows(directory, f"rounds-{id_}", ROUND_WORDS)
-            facts = {"pid": int(pid), "rank": rank, "names": names}
+            facts: dict[str, Any] = {"pid": int(pid), "rank": rank, "names": names}
             facts["lost"] = _completed(lost, lost_in_all)
             facts["lost_rounds"] = _completed(lost_rounds, lost_rounds_in_all)
             found.append(Collected(facts, calls, rounds))

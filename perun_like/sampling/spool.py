@@ -131,13 +131,13 @@ def _create_mapping(path: str, size: int) -> mmap.mmap:
         os.close(fd)
 
 
-def validity(values: Sequence[int | None]) -> tuple[int, ...]:
+def validity(values: Sequence[int | None]) -> list[int]:
     """The words of a row that say which reads succeeded: one bit a sensor, 63 a word."""
     firsts = range(0, max(1, len(values)), MASK_BITS)
-    return tuple(
+    return [
         sum(1 << bit for bit, value in enumerate(values[first : first + MASK_BITS]) if value is not None)
         for first in firsts
-    )
+    ]
 
 
 class Part:

@@ -63,7 +63,7 @@ class ProcessTree:
         self._members: dict[int, Seen] = {}
         self._vanished: list[Seen] = []  # since the last scan, and not in any member's time yet
         self._kept: Amounts = _ZERO  # of processes that nobody waited for
-        self._shown: tuple[int, ...] = _ZERO  # the totals last told
+        self._shown = [0, 0, 0]  # the totals last told
         self._started = 0
         self._root: Seen | None = None
         self._sees_storage = False
@@ -204,8 +204,9 @@ class ProcessTree:
             kept + sum(seen.used[k] for seen in members) + sum(seen.used[k] for seen in self._vanished)
             for k, kept in enumerate(self._kept)
         ]
-        # Rounding may take a tick back; a counter may not.
-        ticks, read_b, written_b = self._shown = tuple(map(max, self._shown, totals))
+        # Rounding may take a tick back; a counter may not. Not a tuple: of those that are made of an iterable Python
+        # keeps 2,000 for later, so that memory would grow for the first half an hour.
+        ticks, read_b, written_b = self._shown = list(map(max, self._shown, totals))
         alive = [seen for seen in members if not seen.zombie]
         # Of an application that has ended memory is not known, rather than 0.
         rss_b = sum(seen.rss_b for seen in alive) if alive else None

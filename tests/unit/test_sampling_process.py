@@ -72,6 +72,23 @@ def test_what_there_is_no_room_to_note_is_noted_when_there_is(tmp_path: Path) ->
     assert footer(order["part"]) is not None
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells of memory on Linux only")
+def test_its_threads_have_one_heap(tmp_path: Path) -> None:
+    """With a heap for each of them, each reserves 64 MiB, and what one has freed the others can't use."""
+    order, sampler = order_for(tmp_path), SamplerProcess(os.environ)
+    try:
+        sampler.send("prepare", **order)
+        sampler.wait_ready(10)
+        sampler.start.set()
+        assert sampler.queue.get(10)["type"] == "started"
+        pid = sampler.ready.content["pid"]
+        assert len(os.listdir(f"/proc/{pid}/task")) > 1
+        reserved = [line for line in Path(f"/proc/{pid}/smaps").read_text().splitlines() if line.startswith("Size:")]
+    finally:
+        sampler.release(10)
+    assert max(int(line.split()[1]) for line in reserved) < 48 << 10
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinities")
 def test_a_container_whose_cpus_are_numbered_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_pid: int, _cpus: object) -> NoReturn:
