@@ -111,7 +111,8 @@ class Course(NamedTuple):
         since_ns = (t_ns - self.start_ns[place]).astype(np.float64)[:, None]
         into_ns = since_ns - self.offset_ns[place]
         passed_ns = np.clip(into_ns, 0.0, self.length_ns[place])
-        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + passed_ns * (into_ns - passed_ns / 2))
+        within_ns2 = passed_ns * (into_ns - passed_ns / 2)
+        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + within_ns2)
 
 
 def _before(each: Floats) -> Floats:

@@ -27,29 +27,24 @@ each phase describes the true one; a fifth of the correction stands for that, se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perun_like.analysis.ages import Ages
 from perun_like.analysis.counters import Counter
-from perun_like.analysis.phases import CALLS, PAUSE, PHASES, Course, Usual
+from perun_like.analysis.phases import CALLS, PHASES
+from perun_like.analysis.read_intervals import RARE, Floats, Intervals, Reads
 from perun_like.analysis.statistics import student_975
 from perun_like.analysis.windows import Windows
 from perun_like.model.recording import Bools, Int64s
 
-Floats = NDArray[np.float64]
-
 _GROUPS = 12
 _FEWEST_GROUPS = 8
 _FEWEST, _MOST = 5, 180  # reads in a group: more make the figure of a long run take longer, and hardly better
-_RARE = 0.01  # of the time in calls: phases that take less can't be told apart from others
 _MODEL = 0.2  # of the correction
-_NS = 1e-9
 _LARGEST_CONDITION = 1e8  # beyond it phases always come in the same proportion, and can't be told apart
 
 
@@ -76,13 +71,13 @@ class ShortCalls:
         self._counters = counters
 
     @cached_property
-    def _reads(self) -> list[_Reads]:
+    def _reads(self) -> list[Reads]:
         """Counters that are read together, added."""
-        together: dict[tuple[int, int, int], _Reads] = {}
+        together: dict[tuple[int, int, int], Reads] = {}
         for counter in self._counters:
             if counter.reads > 1:
                 key = id(counter.t0_ns), counter.sensor.tick_ns, counter.sensor.lag_ns
-                together[key] = _Reads.of(counter, together.get(key))
+                together[key] = Reads.of(counter, together.get(key))
         return list(together.values())
 
     def correction(self, calls: Windows) -> Correction | None:
@@ -98,41 +93,12 @@ class ShortCalls:
         return Correction(sum(each.value_j for each in known), sum(each.half_j for each in known))
 
 
-class _Reads(NamedTuple):
-    """Reads of some counters together.
-
-    Attributes:
-        t0_ns: When each began, shape (reads,).
-        shown_ns: When what it shows was probably counted, in the same way; the first counter's stands for all.
-        energy_j: What was counted up to then, of all.
-        gaps: Steps up to then of which it isn't known what was counted.
-        tick_ns: The counters'.
-        gap_ns: From one read to the next, on the mean.
-    """
-
-    t0_ns: Int64s
-    shown_ns: Int64s
-    energy_j: Floats
-    gaps: Int64s
-    tick_ns: int
-    gap_ns: int
-
-    @classmethod
-    def of(cls, counter: Counter, others: _Reads | None) -> _Reads:
-        """Those of a counter, added to those of others."""
-        energy_j = np.asarray(counter.units * counter.sensor.scale, np.float64)
-        if others is None:
-            gap_ns = int(counter.t0_ns[-1] - counter.t0_ns[0]) // (counter.reads - 1)
-            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns, gap_ns)
-        return others._replace(energy_j=others.energy_j + energy_j, gaps=others.gaps + counter.gaps)
-
-
-def _corrected(reads: _Reads, calls: Windows) -> Correction | None:
+def _corrected(reads: Reads, calls: Windows) -> Correction | None:
     """The correction of counters that are read together."""
     groups = _groups(reads.shown_ns, calls)
     if len(groups) < _FEWEST_GROUPS:
         return None
-    intervals = _Intervals.of(reads, calls, groups).without_rare_phases()
+    intervals = Intervals.of(reads, calls, groups).without_rare_phases()
     found, looked_at_s = _fitted(intervals), float(intervals.calls_s[intervals.steady].sum())
     if found is None or 2 * looked_at_s < intervals.calls_s.sum():
         return None
@@ -148,105 +114,74 @@ def _groups(shown_ns: Int64s, calls: Windows) -> list[slice]:
     return [slice(first, min(after, first + _MOST) + 1) for first, after in pairwise(firsts)]
 
 
-class _Intervals(NamedTuple):
-    """Intervals between reads, each the neighbour of the next in its group: shape (intervals,), but for ``phases_s``.
-
-    Attributes:
-        group: To which group it belongs, ascending.
-        energy_j: Nan where it isn't known.
-        length_s: Of each.
-        calls_s: Time in calls.
-        phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
-        steady: Whether it has a length and doesn't reach into a pause.
-    """
-
-    group: Int64s
-    energy_j: Floats
-    length_s: Floats
-    calls_s: Floats
-    phases_s: Floats
-    steady: Bools
-
-    @classmethod
-    def of(cls, reads: _Reads, calls: Windows, groups: Sequence[slice]) -> _Intervals:
-        """Those between reads of one group."""
-        rows = np.concatenate([np.arange(group.start, group.stop) for group in groups])
-        group = np.repeat(np.arange(len(groups)), [each.stop - each.start for each in groups])
-        inside = group[1:] == group[:-1]
-        blur_ns = min(reads.tick_ns, reads.gap_ns)
-        course, edges_ns = _laid_together(reads.shown_ns[rows], group, calls, blur_ns)
-        length_s, calls_s = np.diff(edges_ns)[inside] / 1e9, np.diff(course.calls_ns(edges_ns))[inside] / 1e9
-        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0)[inside] / 1e9
-        unknown = np.diff(reads.gaps[rows]) > 0
-        energy_j = np.where(unknown, np.nan, np.diff(reads.energy_j[rows]))[inside]
-        steady = (phases_s[:, PAUSE] < _NS) & (length_s > _NS)
-        return cls(group[1:][inside], energy_j, length_s, calls_s, phases_s, steady)
-
-    @property
-    def in_phases_s(self) -> Floats:
-        """Time in each phase of all steady intervals."""
-        return np.asarray(self.phases_s[self.steady].sum(axis=0))
-
-    def without_rare_phases(self) -> _Intervals:
-        """The same, those not steady that have a noticeable part in phases too rare to be told apart from others."""
-        is_rare = self.in_phases_s < _RARE * self.in_phases_s[list(CALLS)].sum()
-        noticeable = self.phases_s[:, is_rare].sum(axis=1) > _RARE * self.length_s
-        return self._replace(steady=self.steady & ~noticeable)
-
-
-def _laid_together(shown_ns: Int64s, group: Int64s, calls: Windows, blur_ns: int) -> tuple[Course, Int64s]:
-    """The calls around each group of reads, one group's after the other's without the time between, and the reads there.
-
-    Only so are sums over time exact enough where groups are days apart.
-    """
-    count = int(group[-1]) + 1
-    begins, ends = np.searchsorted(group, np.arange(count)), np.searchsorted(group, np.arange(count), "right") - 1
-    start_ns, stop_ns = shown_ns[begins] - blur_ns, shown_ns[ends] + blur_ns
-    first = np.maximum(np.searchsorted(calls.b_ns, start_ns) - 1, 0)
-    last = np.minimum(np.searchsorted(calls.a_ns, stop_ns), len(calls.a_ns) - 1)
-    start_ns, stop_ns = np.minimum(start_ns, calls.a_ns[first]), np.maximum(stop_ns, calls.b_ns[last])
-    until_ns = np.cumsum(stop_ns - start_ns)
-    shift_ns = until_ns - stop_ns
-    some = np.concatenate([np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
-    by_ns = np.repeat(shift_ns, last - first + 1)
-    course = Course.of(calls.a_ns[some] + by_ns, calls.b_ns[some] + by_ns, (0, int(until_ns[-1])), Usual.of(calls))
-    return course, shown_ns + shift_ns[group]
-
-
-def _fitted(of: _Intervals) -> Correction | None:
+def _fitted(of: Intervals) -> Correction | None:
     """The correction of steady intervals by least squares over all groups, and its error by how they differ."""
-    length_s = np.maximum(of.length_s, _NS)
-    parts, power_w = of.phases_s / length_s[:, None], of.energy_j / length_s
     chosen = _told_apart(of.in_phases_s)
-    own = np.isin(chosen, CALLS)
-    if not own.any():
+    own, steps = np.isin(chosen, CALLS), _Steps.of(of, chosen)
+    inverse = _inverse(steps.parts)
+    groups = np.count_nonzero(np.bincount(steps.group[(steps.parts[:, own] != 0).any(axis=1)]))
+    if groups < _FEWEST_GROUPS or inverse is None:
         return None
-    x, y = np.diff(parts[:, chosen], axis=0), np.diff(power_w)
-    some = (of.group[1:] == of.group[:-1]) & of.steady[1:] & of.steady[:-1] & ~np.isnan(y)
-    x, y, group = x[some], y[some], of.group[1:][some]
-    xx = x.T @ x
-    norms = np.sqrt(xx.diagonal())
-    groups = np.count_nonzero(np.bincount(group[(x[:, own] != 0).any(axis=1)]))  # np.unique would import numpy.ma
-    if groups < _FEWEST_GROUPS or not norms.all() or np.linalg.cond(xx / np.outer(norms, norms)) > _LARGEST_CONDITION:
-        return None
-    inverse = np.linalg.inv(xx)
-    more_w = inverse @ (x.T @ y)
-    # Of each power, for how long interpolation lacks it: the calls' own where it takes them for more than they are.
-    calls_s, left_s = of.calls_s[of.steady], np.maximum(of.length_s - of.calls_s, 0.0)[of.steady]
-    lacks_s = np.where(own, of.in_phases_s[chosen], 0.0) - calls_s @ parts[of.steady][:, chosen]
-    left_w = y - x @ more_w
-    scores = np.add.reduceat(x * left_w[:, None], np.flatnonzero(np.diff(group, prepend=-1)))
-    spread = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
-    # Power that changes within an interval by chance as it does between neighbours, whose difference has it twice.
-    noise_w2 = float(left_w @ left_w) / max(len(y) - len(chosen), 1) / 2
-    within_j2 = noise_w2 * float(calls_s @ left_s)
+    more_w = inverse @ (steps.parts.T @ steps.power_w)
+    left_w, lacks_s = steps.power_w - steps.parts @ more_w, _lacks_s(of, chosen, own)
     value_j = float(lacks_s @ more_w)
-    chance_j = student_975(groups - 1) * math.sqrt(float(lacks_s @ spread @ lacks_s) + within_j2)
-    return Correction(value_j, math.hypot(chance_j, _MODEL * value_j))
+    chance_j2 = _spread_j2(steps, left_w, inverse @ lacks_s) * groups / (groups - 1) + _within_j2(of, steps, left_w)
+    return Correction(value_j, math.hypot(student_975(groups - 1) * math.sqrt(chance_j2), _MODEL * value_j))
 
 
 def _told_apart(phases_s: Floats) -> Int64s:
     """Calls, and the phases between them whose power is told apart from that of the longest of these."""
     outside_s = np.where(np.isin(np.arange(PHASES), CALLS), 0.0, phases_s)
-    enough = (phases_s > _RARE * phases_s[list(CALLS)].sum()) & (np.arange(PHASES) != np.argmax(outside_s))
+    enough = (phases_s > RARE * phases_s[list(CALLS)].sum()) & (np.arange(PHASES) != np.argmax(outside_s))
     return np.flatnonzero(enough)
+
+
+class _Steps(NamedTuple):
+    """What changes from steady intervals to their neighbours.
+
+    Attributes:
+        group: To which group both belong, ascending, shape (steps,).
+        parts: By how much the parts of their lengths differ that are of each phase, shape (steps, phases).
+        power_w: By how much their power does.
+    """
+
+    group: Int64s
+    parts: Floats
+    power_w: Floats
+
+    @classmethod
+    def of(cls, intervals: Intervals, phases: Int64s) -> _Steps:
+        """Those that are known, in some phases."""
+        parts, steady, group = intervals.parts, intervals.steady, intervals.group
+        power_w = np.diff(intervals.power_w)
+        some = (group[1:] == group[:-1]) & steady[1:] & steady[:-1] & ~np.isnan(power_w)
+        return cls(group[1:][some], np.diff(parts[:, phases], axis=0)[some], power_w[some])
+
+
+def _inverse(parts: Floats) -> Floats | None:
+    """The inverse of the normal matrix; None if the columns can't be told apart, or there are none."""
+    normal = parts.T @ parts
+    norms = np.sqrt(normal.diagonal())
+    if not len(norms) or not norms.all() or np.linalg.cond(normal / np.outer(norms, norms)) > _LARGEST_CONDITION:
+        return None
+    return np.asarray(np.linalg.inv(normal), np.float64)
+
+
+def _lacks_s(of: Intervals, phases: Int64s, own: Bools) -> Floats:
+    """Of each phase's power, for how long interpolation lacks it: it gives calls the same part of it as all else."""
+    given_s = of.calls_s[of.steady] @ of.parts[of.steady][:, phases]
+    return np.where(own, of.in_phases_s[phases], 0.0) - given_s
+
+
+def _spread_j2(steps: _Steps, left_w: Floats, weights: Floats) -> float:
+    """The variance of a sum over phases' powers, by what the fit leaves in each group."""
+    firsts = np.flatnonzero(np.diff(steps.group, prepend=-1))
+    scores = np.add.reduceat((steps.parts @ weights) * left_w, firsts)
+    return float(scores @ scores)
+
+
+def _within_j2(of: Intervals, steps: _Steps, left_w: Floats) -> float:
+    """The variance of power within intervals: as between neighbours, whose difference has it twice."""
+    noise_w2 = float(left_w @ left_w) / max(len(left_w) - steps.parts.shape[1], 1) / 2
+    outside_s = np.maximum(of.length_s - of.calls_s, 0.0)
+    return float(noise_w2 * (of.calls_s[of.steady] @ outside_s[of.steady]))

@@ -68,9 +68,7 @@ def test_calls_are_counted_where_nothing_can_be_opened_any_more(
     assert facts["lost_rounds"] == {marks.NAME_LOST: 2}
 
 
-def test_calls_that_a_kill_left_without_a_name_are_counted_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_that_a_kill_left_without_a_name_are_counted_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "MAX_FILES", 1)
     written = Marks(str(tmp_path))
     for _ in range(marks.FILE_ROWS + 1000):

@@ -1,0 +1,124 @@
+"""Intervals between the reads of counters, and how much of each phase between calls every one of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perun_like.analysis.ages import Ages
+from perun_like.analysis.counters import Counter
+from perun_like.analysis.phases import CALLS, PAUSE, Course, Usual
+from perun_like.analysis.windows import Windows
+from perun_like.model.recording import Bools, Int64s
+
+Floats = NDArray[np.float64]
+
+RARE = 0.01  # of the time in calls: phases that take less can't be told apart from others
+_NS = 1e-9
+
+
+class Reads(NamedTuple):
+    """Reads of some counters together.
+
+    Attributes:
+        t0_ns: When each began, shape (reads,).
+        shown_ns: When what it shows was probably counted, in the same way; the first counter's stands for all.
+        energy_j: What was counted up to then, of all.
+        gaps: Steps up to then of which it isn't known what was counted.
+        tick_ns: The counters'.
+        gap_ns: From one read to the next, on the mean.
+    """
+
+    t0_ns: Int64s
+    shown_ns: Int64s
+    energy_j: Floats
+    gaps: Int64s
+    tick_ns: int
+    gap_ns: int
+
+    @classmethod
+    def of(cls, counter: Counter, others: Reads | None) -> Reads:
+        """Those of a counter, added to those of others."""
+        energy_j = np.asarray(counter.units * counter.sensor.scale, np.float64)
+        if others is None:
+            gap_ns = int(counter.t0_ns[-1] - counter.t0_ns[0]) // (counter.reads - 1)
+            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns, gap_ns)
+        return others._replace(energy_j=others.energy_j + energy_j, gaps=others.gaps + counter.gaps)
+
+
+class Intervals(NamedTuple):
+    """Intervals between reads, each the neighbour of the next in its group: shape (intervals,), but for ``phases_s``.
+
+    Attributes:
+        group: To which group it belongs, ascending.
+        energy_j: Nan where it isn't known.
+        length_s: Of each.
+        calls_s: Time in calls.
+        phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
+        steady: Whether it has a length and doesn't reach into a pause.
+    """
+
+    group: Int64s
+    energy_j: Floats
+    length_s: Floats
+    calls_s: Floats
+    phases_s: Floats
+    steady: Bools
+
+    @classmethod
+    def of(cls, reads: Reads, calls: Windows, groups: Sequence[slice]) -> Intervals:
+        """Those between reads of one group."""
+        rows = np.concatenate([np.arange(group.start, group.stop) for group in groups])
+        group = np.repeat(np.arange(len(groups)), [each.stop - each.start for each in groups])
+        inside = group[1:] == group[:-1]
+        blur_ns = min(reads.tick_ns, reads.gap_ns)
+        course, edges_ns = _laid_together(reads.shown_ns[rows], group, calls, blur_ns)
+        length_s, calls_s = np.diff(edges_ns)[inside] / 1e9, np.diff(course.calls_ns(edges_ns))[inside] / 1e9
+        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0)[inside] / 1e9
+        unknown = np.diff(reads.gaps[rows]) > 0
+        energy_j = np.where(unknown, np.nan, np.diff(reads.energy_j[rows]))[inside]
+        steady = (phases_s[:, PAUSE] < _NS) & (length_s > _NS)
+        return cls(group[1:][inside], energy_j, length_s, calls_s, phases_s, steady)
+
+    @property
+    def parts(self) -> Floats:
+        """Which part of its length is of each phase, shape (intervals, phases)."""
+        return np.asarray(self.phases_s / np.maximum(self.length_s, _NS)[:, None])
+
+    @property
+    def power_w(self) -> Floats:
+        """Of each; nan where it isn't known."""
+        return np.asarray(self.energy_j / np.maximum(self.length_s, _NS))
+
+    @property
+    def in_phases_s(self) -> Floats:
+        """Time in each phase of all steady intervals."""
+        return np.asarray(self.phases_s[self.steady].sum(axis=0))
+
+    def without_rare_phases(self) -> Intervals:
+        """The same, those not steady that have a noticeable part in phases too rare to be told apart from others."""
+        is_rare = self.in_phases_s < RARE * self.in_phases_s[list(CALLS)].sum()
+        noticeable = self.phases_s[:, is_rare].sum(axis=1) > RARE * self.length_s
+        return self._replace(steady=self.steady & ~noticeable)
+
+
+def _laid_together(shown_ns: Int64s, group: Int64s, calls: Windows, blur_ns: int) -> tuple[Course, Int64s]:
+    """The calls around each group of reads, one group's after the other's, and where the reads then are.
+
+    Without the time between groups, which may be days: sums over all of it would not be exact enough.
+    """
+    count = int(group[-1]) + 1
+    begins, ends = np.searchsorted(group, np.arange(count)), np.searchsorted(group, np.arange(count), "right") - 1
+    start_ns, stop_ns = shown_ns[begins] - blur_ns, shown_ns[ends] + blur_ns
+    first = np.maximum(np.searchsorted(calls.b_ns, start_ns) - 1, 0)
+    last = np.minimum(np.searchsorted(calls.a_ns, stop_ns), len(calls.a_ns) - 1)
+    start_ns, stop_ns = np.minimum(start_ns, calls.a_ns[first]), np.maximum(stop_ns, calls.b_ns[last])
+    until_ns = np.cumsum(stop_ns - start_ns)
+    shift_ns = until_ns - stop_ns
+    some = np.concatenate([np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+    by_ns = np.repeat(shift_ns, last - first + 1)
+    course = Course.of(calls.a_ns[some] + by_ns, calls.b_ns[some] + by_ns, (0, int(until_ns[-1])), Usual.of(calls))
+    return course, shown_ns + shift_ns[group]
