@@ -30,6 +30,8 @@ from perun_like.store.sweeps import Rows, sensors_of, stream_of
 
 T = TypeVar("T")
 
+_TOGETHER_NS = 100_000_000  # the default period: streams whose last sweeps are no further apart were cut together
+
 
 def header(path: str) -> dict[str, Any]:
     """What a part says at its beginning: ``run``, ``host``, ``clocks``, and where its sampler kept what.
@@ -230,7 +232,10 @@ class Part:
         return [stream._replace(rank=self._header["rank"], apart_ns=apart_ns if apart_ns > stream.period_ns else 0)]
 
     def _last_ns(self) -> int:
-        return max((int(s.t1_ns[-1]) for s in self._streams if len(s.t1_ns)), default=self.clocks["monotonic_ns"])
+        """Until when all streams tell of the host: a kill comes between the last sweeps of some and of others."""
+        ends_ns = [int(stream.t1_ns[-1]) for stream in self._streams if len(stream.t1_ns)]
+        latest_ns = max(ends_ns, default=self.clocks["monotonic_ns"])
+        return min((end_ns for end_ns in ends_ns if end_ns > latest_ns - _TOGETHER_NS), default=latest_ns)
 
     def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
         for facts, rows in self._marks(spool.MARKS):

@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 import pytest
 from conftest import Run
-from jobs_of_hosts import devices_of, part_of
+from jobs_of_hosts import MS, devices_of, part_of
 
 import perun_like
 from perun_like.model.node import NodeType
 from perun_like.model.recording import RAISED, UNENDED, Rounds
+from perun_like.sampling.spool import NOTE, Part
 from perun_like.store.assembly import assemble
 from perun_like.store.contents import look
 from perun_like.store.reader import open_run
@@ -35,6 +36,27 @@ def test_a_part_tells_rounds_that_raised_from_those_whose_end_is_not_in_it(tmp_p
     [found] = assemble(str(tmp_path)).hosts[0].rounds
     assert found.failed.tolist() == [0, RAISED, UNENDED]
     assert found.stop_ns.tolist()[:2] == made.stop_ns.tolist()[:2]
+
+
+@pytest.mark.parametrize(("before_ms", "all_tell"), [(2, True), (400, False)])
+def test_a_run_without_its_end_lasts_until_a_kill_came_between_last_sweeps(
+    tmp_path: Path, before_ms: int, all_tell: bool
+) -> None:
+    """What has read less often would otherwise lack a moment, and be told as incomplete."""
+    one = part_of(0, [0], 1)
+    (host,) = one.hosts
+    energy, seldom = host.streams
+    last_ns = int(energy.t1_ns[-1])
+    by_ns = last_ns - before_ms * MS - int(seldom.t1_ns[-1])
+    seldom = seldom._replace(t0_ns=seldom.t0_ns + by_ns, t1_ns=seldom.t1_ns + by_ns)
+    path = str(tmp_path / "node.part")
+    write_part(path, one._replace(hosts=(host._replace(streams=(energy, seldom)),)), complete=False)
+    (process,) = one.processes
+    begun = Part(path, again=True)
+    begun.write_json(NOTE, {"process": {"rank": 0, "pid": process.pid, "start_ns": process.start_ns}})
+    begun.close()
+    expected_ns = last_ns - before_ms * MS if all_tell else last_ns
+    assert assemble(str(tmp_path)).window_ns == (process.start_ns, expected_ns)
 
 
 @pytest.mark.parametrize("name", ["loose", "job-1234.parts"])
