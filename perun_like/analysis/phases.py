@@ -26,6 +26,7 @@ PAUSE = len(CALLS) + _IN_GAP + len(_AFTER) + 1
 PHASES = len(CALLS) + 2 * _IN_GAP + 1
 _PAUSE_GAPS = 5  # gaps of usual length
 _ENOUGH = 4096  # calls by which to tell what is usual
+_MOST_NS2 = 1 << 60  # from an instant to the next times half the blur: four times as much fits in a word
 
 
 class Usual(NamedTuple):
@@ -62,23 +63,25 @@ def _percentiles(values: Int64s) -> list[int]:
 class Course(NamedTuple):
     """Time in each phase, from one call to the next: all of shape (calls, phases), but for ``start_ns``.
 
+    Areas are integers modulo 2^64: what is between two instants is exact, whatever was in the days before.
+
     Attributes:
         start_ns: Where calls begin, shape (calls,).
         offset_ns: Where phases begin, from there.
         length_ns: How long they are.
         until_ns: Time in each phase before the call.
-        area_ns2: The integral of that over time, up to the call.
+        twice_area_ns2: Twice the integral of that over time, up to the call.
     """
 
     start_ns: Int64s
-    offset_ns: Floats
-    length_ns: Floats
-    until_ns: Floats
-    area_ns2: Floats
+    offset_ns: Int64s
+    length_ns: Int64s
+    until_ns: Int64s
+    twice_area_ns2: Int64s
 
     @classmethod
     def of(cls, a_ns: Int64s, b_ns: Int64s, window_ns: tuple[int, int], usual: Usual) -> Course:
-        """The phases of calls and of the time between them in a window that isn't long: squares of it are exact enough.
+        """The phases of calls and of the time between them in a window.
 
         Args:
             a_ns: Start of each call, int64, shape (calls,), ascending.
@@ -88,13 +91,13 @@ class Course(NamedTuple):
         """
         first_ns, last_ns = min(window_ns[0], int(a_ns[0])), max(window_ns[1], int(b_ns[-1]))
         a_ns, b_ns = np.append(first_ns, a_ns), np.append(first_ns, b_ns)  # a first call without length
-        length_ns = _phases(b_ns - a_ns, np.append(a_ns[1:], last_ns) - b_ns, usual).astype(np.float64)
+        length_ns = _phases(b_ns - a_ns, np.append(a_ns[1:], last_ns) - b_ns, usual)
         offset_ns = np.cumsum(length_ns, axis=1) - length_ns
         until_ns, cycle_ns = _before(length_ns), length_ns.sum(axis=1)[:, None]
-        area_ns2 = _before(until_ns * cycle_ns + length_ns * (cycle_ns - offset_ns - length_ns / 2))
-        return cls(a_ns, offset_ns, length_ns, until_ns, area_ns2)
+        twice_ns2 = 2 * until_ns * cycle_ns + length_ns * (2 * (cycle_ns - offset_ns) - length_ns)
+        return cls(a_ns, offset_ns, length_ns, until_ns, _before(twice_ns2))
 
-    def calls_ns(self, t_ns: Int64s) -> Floats:
+    def calls_ns(self, t_ns: Int64s) -> Int64s:
         """Time in calls up to some instants."""
         place = np.searchsorted(self.start_ns, t_ns, "right") - 1
         since_ns = t_ns - self.start_ns[place]
@@ -102,20 +105,26 @@ class Course(NamedTuple):
         return np.asarray(until_ns + np.minimum(since_ns, length_ns))
 
     def phases_ns(self, t_ns: Int64s, blur_ns: int) -> Floats:
-        """Time in each phase up to some instants, the mean over a time around each: shape (instants, phases)."""
+        """Time in each phase from each instant to the next, the mean over a time around both.
+
+        Returns:
+            Shape (instants - 1, phases); nan where the next is too far away: some minutes with a blur of 1 ms.
+        """
         half_ns = max(blur_ns // 2, 1)
-        return (self._area_ns2(t_ns + half_ns) - self._area_ns2(t_ns - half_ns)) / (2 * half_ns)
+        twice_ns2 = np.diff(self._twice_area_ns2(t_ns + half_ns) - self._twice_area_ns2(t_ns - half_ns), axis=0)
+        is_too_far = np.diff(t_ns) + 2 * half_ns > _MOST_NS2 // half_ns
+        return np.where(is_too_far[:, None], np.nan, twice_ns2 / (4 * half_ns))
 
-    def _area_ns2(self, t_ns: Int64s) -> Floats:
+    def _twice_area_ns2(self, t_ns: Int64s) -> Int64s:
         place = np.searchsorted(self.start_ns, t_ns, "right") - 1
-        since_ns = (t_ns - self.start_ns[place]).astype(np.float64)[:, None]
+        since_ns = (t_ns - self.start_ns[place])[:, None]
         into_ns = since_ns - self.offset_ns[place]
-        passed_ns = np.clip(into_ns, 0.0, self.length_ns[place])
-        within_ns2 = passed_ns * (into_ns - passed_ns / 2)
-        return np.asarray(self.area_ns2[place] + self.until_ns[place] * since_ns + within_ns2)
+        passed_ns = np.clip(into_ns, 0, self.length_ns[place])
+        within_ns2 = passed_ns * (2 * into_ns - passed_ns)
+        return np.asarray(self.twice_area_ns2[place] + 2 * self.until_ns[place] * since_ns + within_ns2)
 
 
-def _before(each: Floats) -> Floats:
+def _before(each: Int64s) -> Int64s:
     """Sums over the calls before each."""
     return np.asarray(np.cumsum(each, axis=0) - each)
 

@@ -57,8 +57,9 @@ class Intervals(NamedTuple):
         energy_j: Nan where it isn't known.
         length_s: Of each.
         calls_s: Time in calls.
-        phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases).
-        steady: Whether it has a length and doesn't reach into a pause.
+        phases_s: Time in each phase on the mean over when the interval may have been, shape (intervals, phases); nan of
+            one that is much too long to tell.
+        steady: Whether it has a length, which isn't much too long, and doesn't reach into a pause.
     """
 
     group: Int64s
@@ -70,14 +71,15 @@ class Intervals(NamedTuple):
 
     @classmethod
     def of(cls, reads: Reads, calls: Windows, groups: Sequence[slice]) -> Intervals:
-        """Those between reads of one group."""
+        """Those between reads of the same group."""
         rows = np.concatenate([np.arange(group.start, group.stop) for group in groups])
         group = np.repeat(np.arange(len(groups)), [each.stop - each.start for each in groups])
         inside = group[1:] == group[:-1]
         blur_ns = min(reads.tick_ns, reads.gap_ns)
-        course, edges_ns = _laid_together(reads.shown_ns[rows], group, calls, blur_ns)
+        edges_ns = reads.shown_ns[rows]
+        course = _course(edges_ns, group, calls, blur_ns)
         length_s, calls_s = np.diff(edges_ns)[inside] / 1e9, np.diff(course.calls_ns(edges_ns))[inside] / 1e9
-        phases_s = np.diff(course.phases_ns(edges_ns, blur_ns), axis=0)[inside] / 1e9
+        phases_s = course.phases_ns(edges_ns, blur_ns)[inside] / 1e9
         unknown = np.diff(reads.gaps[rows]) > 0
         energy_j = np.where(unknown, np.nan, np.diff(reads.energy_j[rows]))[inside]
         steady = (phases_s[:, PAUSE] < _NS) & (length_s > _NS)
@@ -105,20 +107,13 @@ class Intervals(NamedTuple):
         return self._replace(steady=self.steady & ~noticeable)
 
 
-def _laid_together(shown_ns: Int64s, group: Int64s, calls: Windows, blur_ns: int) -> tuple[Course, Int64s]:
-    """The calls around each group of reads, one group's after the other's, and where the reads then are.
-
-    Without the time between groups, which may be days: sums over all of it would not be exact enough.
-    """
-    count = int(group[-1]) + 1
-    begins, ends = np.searchsorted(group, np.arange(count)), np.searchsorted(group, np.arange(count), "right") - 1
-    start_ns, stop_ns = shown_ns[begins] - blur_ns, shown_ns[ends] + blur_ns
-    first = np.maximum(np.searchsorted(calls.b_ns, start_ns) - 1, 0)
-    last = np.minimum(np.searchsorted(calls.a_ns, stop_ns), len(calls.a_ns) - 1)
-    start_ns, stop_ns = np.minimum(start_ns, calls.a_ns[first]), np.maximum(stop_ns, calls.b_ns[last])
-    until_ns = np.cumsum(stop_ns - start_ns)
-    shift_ns = until_ns - stop_ns
+def _course(shown_ns: Int64s, group: Int64s, calls: Windows, blur_ns: int) -> Course:
+    """The phases around each group of reads. Calls that are near none are left out, as if there were a pause."""
+    groups = np.arange(int(group[-1]) + 1)
+    begins, ends = np.searchsorted(group, groups), np.searchsorted(group, groups, "right") - 1
+    first = np.maximum(np.searchsorted(calls.b_ns, shown_ns[begins] - blur_ns) - 1, 0)
+    last = np.minimum(np.searchsorted(calls.a_ns, shown_ns[ends] + blur_ns), len(calls.a_ns) - 1)
+    first[1:] = np.maximum(first[1:], last[:-1] + 1)  # each call once
     some = np.concatenate([np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
-    by_ns = np.repeat(shift_ns, last - first + 1)
-    course = Course.of(calls.a_ns[some] + by_ns, calls.b_ns[some] + by_ns, (0, int(until_ns[-1])), Usual.of(calls))
-    return course, shown_ns + shift_ns[group]
+    window_ns = int(shown_ns[0]) - blur_ns, int(shown_ns[-1]) + blur_ns
+    return Course.of(calls.a_ns[some], calls.b_ns[some], window_ns, Usual.of(calls))

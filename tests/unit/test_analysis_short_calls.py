@@ -160,6 +160,29 @@ def test_what_a_program_does_in_a_long_pause_is_not_taken_for_its_calls() -> Non
     assert made.interpolated_j + found.value_j == pytest.approx(made.truth_j, rel=0.1)
 
 
+@pytest.mark.parametrize("rest_s", [3_600, 86_400, 4 * 86_400])
+def test_days_without_reads_change_nothing(rest_s: int) -> None:
+    """A notebook's sampler rests over night: pauses of the next day are told from calls as if it had been awake."""
+    calls = [call for call in calls_of(2, at_random) if call[0] // S % 2]
+    pauses = [(n * S, (n + 1) * S) for n in range(2, SECONDS, 2)]
+    made = case(2, calls, Sum([following(calls, 60.0), following(pauses, 90.0), Constant(20.0)]), 10 * MS)
+    awake, rested = made.found(), after_rest(made, 2_500 * MS, rest_s).found()
+    assert awake is not None
+    assert rested is not None
+    assert rested == pytest.approx(awake, rel=1e-6)
+    assert rested.ends_j[0] <= made.truth_j - made.interpolated_j <= rested.ends_j[1]
+
+
+def after_rest(made: Case, since_ns: int, rest_s: int) -> Case:
+    """The same, but for a time in which nothing is read or called and 20 W are drawn."""
+    [counter] = made.counters
+    later = counter.t0_ns >= since_ns
+    by_ns, idle = rest_s * S * later, int(20 * rest_s / counter.sensor.scale) * later
+    counter = counter._replace(t0_ns=counter.t0_ns + by_ns, t1_ns=counter.t1_ns + by_ns, units=counter.units + idle)
+    calls = [(a + rest_s * S * (a >= since_ns), b + rest_s * S * (a >= since_ns)) for a, b in made.calls]
+    return made._replace(calls=calls, counters=[counter])
+
+
 def test_counters_that_are_read_together_are_added() -> None:
     calls = calls_of(1, at_random)
     power = Sum([following(calls, 120.0), drifting(1)])
