@@ -1,12 +1,14 @@
-"""The application's share of its host's energy: bounds that hold whoever answers for idle power, and a value.
+"""The application's share of its host's energy: bounds that hold whoever answers for idle CPUs, and a value.
 
 With E the host's energy, cpu the application's CPU time, busy the host's, and capacity = logical CPUs x time::
 
     lower = E x cpu / capacity    the application answers only for the CPUs it used, idle ones are others'
-    upper = E x cpu / busy        everything is divided among those who ran, idle power with it
+    upper = E x cpu / busy        everything is divided among those who ran, the power of idle CPUs with it
 
-The value is the middle of both factors: nothing that is measured says who answers for idle power, and the middle
-is the figure whose error can't exceed half the distance, whoever does. Both are equal on a busy host.
+The value is the middle of both factors: nothing that is measured says who answers for idle CPUs, and the middle
+is the figure whose error can't exceed half the distance, whoever does. Both are equal on a busy host. Of what a machine
+draws whether it works or not, a CPU's part goes to those who use this CPU: these aren't bounds of what would not have
+been drawn without the application.
 Energy of GPUs is not divided by CPU time. Those the application can see are counted whole, with a lower bound of
 nothing: job systems give a GPU to one job, and nothing that is measured says who else used it.
 What isn't the application's ("idle and others") is the rest: share and rest are the host's total exactly.
@@ -26,8 +28,8 @@ from perun_like.model.recording import Process
 
 UNASKED = "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
 UNENDED = "the recording ends before the call did, and CPU time is only told at its end"
-METHOD = "by CPU time; its bounds give it none or all of the machine's idle power"
-_CPU_BUSY = "host:cpu_busy"
+METHOD = "by CPU time; bounds: its part of the time of all CPUs, or of the busy ones"
+CPU_BUSY = "host:cpu_busy"
 _CPU_TIME = "processes:cpu_time"
 COUNT = "processes:count"
 _ROUNDING_S = 0.05  # samples are in ticks of 10 ms, user and system time apart
@@ -152,7 +154,7 @@ def _ratio(part: float, whole: float) -> float:
 
 def busy_seconds(host: Host) -> Bounds | None:
     """CPU time of everything on a host during the run; None if it wasn't recorded."""
-    counter = host.counters.get(_CPU_BUSY)
+    counter = host.counters.get(CPU_BUSY)
     capacity_s = (host.logical_cpus or 0) * host.duration_s
     if counter is None or not capacity_s:
         return None

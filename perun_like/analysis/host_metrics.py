@@ -197,8 +197,9 @@ def _cpu_util(host: Host) -> Metric:
     busy_s = attribution.busy_seconds(host)
     capacity_s = (host.logical_cpus or 0) * host.duration_s
     if busy_s is None:
-        reason = NO_TIME if host.duration_s <= 0 else why_missing(host, "cpu_busy", "the host's CPU time was not read")
-        return Metric.absent("%", reason)
+        seldom = " throughout" if host.readings.last_value(attribution.CPU_BUSY) else ""
+        otherwise = f"the host's CPU time was not read{seldom}"
+        return Metric.absent("%", NO_TIME if host.duration_s <= 0 else why_missing(host, "cpu_busy", otherwise))
     lower, value, upper = (100 * bound / capacity_s for bound in busy_s)
     return Metric(value, "%", lower, upper)
 

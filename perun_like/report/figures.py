@@ -11,8 +11,7 @@ from perun_like.report.page import BOLD, DIM, YELLOW, Page
 
 _UNKNOWN = Metric.absent("", "not recorded")
 _WHOSE = {Scope.HOST: "whole host", Scope.APPLICATION: "this program"}
-_TINY = 0.001  # below that of a currency, a million runs are easier to imagine …
-_ROOMY = 80  # … if there is room to say beside it that it is a million
+_TINY = 0.001  # of a currency: below it, a million runs are easier to imagine
 ANSWER = {
     "Energy": "energy_j",
     "  program": "energy_share_j",  # indented: a part of it
@@ -67,14 +66,20 @@ def answer(page: Page, run: DataNode) -> list[str]:
         if metric.value is None:
             missing[label.replace("  program", "the program's share").strip()] = reason(metric)
         else:
-            lines.append(_line(label, *explained(page, run, name, metric)))
+            lines.append(_line(*explained(run, label, name, metric)))
     rows, below = block(page, lines)
     gone = unavailable(page, missing)
     return [*gone, *rows, *below] if "Energy" in missing else [*rows, *gone, *below]
 
 
-def explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
-    """A metric of the answer as it is shown, and the notes beside it."""
+def explained(run: DataNode, label: str, name: str, metric: Metric) -> tuple[str, Metric, list[str]]:
+    """A metric of the answer as it is shown: its label, itself, and the notes beside it."""
+    if name == "cost" and 0 < (metric.value or 0) < _TINY:
+        return "Cost of 1M", _times(metric, 1e6), ["a million runs"]
+    return label, *_explained(run, name, metric)
+
+
+def _explained(run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[str]]:
     if name in ("energy_j", "power_w"):
         metric = metric._replace(method=None)  # the table of devices tells it
     if name == "energy_j":
@@ -86,8 +91,6 @@ def explained(page: Page, run: DataNode, name: str, metric: Metric) -> tuple[Met
         return metric._replace(method=None), ["its share", first, *others]
     if name == "energy_rest_j":
         return metric._replace(method=None), [] if metric.missing else ["idle and others"]
-    if name == "cost" and 0 < (metric.value or 0) < _TINY and page.width >= _ROOMY:
-        return _times(metric, 1e6), ["per million runs"]
     return metric, []
 
 

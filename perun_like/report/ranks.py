@@ -83,14 +83,12 @@ def _each(page: Page, run: DataNode, columns: Mapping[str, str]) -> list[str]:
     return page.table(fitting(page, cells, () if bounds is None else (bounds,)), flexible=int(hosts))
 
 
-def _cell(metric: Metric, *codes: str) -> Cell:
+def _cell(metric: Metric) -> Cell:
     """A figure; memory without the "at least" that a child too short to be seen would ask for."""
     if metric.value is None:
         return Cell("unknown", (DIM,), right=True)
-    text = form.show(metric).value
-    if metric.unit == "B" or len(text) > 12:
-        text = form.number(metric.value, metric.unit)
-    return Cell(text, codes, right=True)
+    text = form.number(metric.value, metric.unit) if metric.unit == "B" else form.show(metric).value
+    return Cell(text, right=True)
 
 
 def _extremes(page: Page, ranks: Sequence[Rank], columns: Mapping[str, str]) -> list[str]:

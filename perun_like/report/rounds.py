@@ -52,7 +52,7 @@ def mean_table(page: Page, mean: DataNode, whole: DataNode) -> list[str]:
         if metric.value is None or _is_of_few(metric, mean, whole):
             missing[label.replace("  program", "the program's share").strip()] = reason(metric)
             continue
-        shown, texts = explained(page, mean, name, metric)
+        label, shown, texts = explained(mean, label, name, metric)
         rows.append(_row(label, shown))
         texts = notes_on(metric._replace(missing=shown.missing) if name == "energy_j" else shown, texts)
         texts += [metric.reason] if metric.reason else []

@@ -103,15 +103,15 @@ def as_sure(energy: Metric) -> Metric:
 
 
 def common_word(energies: Sequence[Metric]) -> str:
-    """How all were had, for a column's title; empty if they differ. Of what statistics say a footnote tells it."""
-    words = {energy.provenance.value for energy in energies if not is_statistical(energy)}
+    """How all were had, for a column's title; empty if they differ."""
+    words = {energy.provenance.value for energy in energies}
     return words.pop() if len(words) == 1 else ""
 
 
 def bounds_of(energy: Metric, word: str) -> str:
     """How sure an energy is, how it was had if the column doesn't say it, and the mark of a footnote."""
     mark = "*" if too_short(energy) else "**" if is_statistical(energy) else ""
-    own = "" if word or is_statistical(energy) else energy.provenance.value
+    own = "" if word else energy.provenance.value
     return " ".join(filter(None, (form.show(as_sure(energy)).bounds, own, mark)))
 
 

@@ -11,7 +11,7 @@ from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 MEASURED, ESTIMATED = Provenance.MEASURED, Provenance.ESTIMATED
 
 
-SHARE = "by CPU time; its bounds give it none or all of the machine's idle power"
+SHARE = "by CPU time; bounds: its part of the time of all CPUs, or of the busy ones"
 
 
 def joules(value: float, lower: float, upper: float, provenance: Provenance = MEASURED, **more: Any) -> Metric:

@@ -180,7 +180,8 @@ def test_statistics_over_many_calls_show_their_interval_and_are_explained() -> N
     energy = trees.joules(86.2, 0.0, 190.0, Provenance.ESTIMATED, ci95=(80.1, 92.3))
     regions = [trees.region("solve", 1, 4.1, trees.joules(388.1, 371.2, 405.0)), trees.region("f", 990, 1.9, energy)]
     text = render(trees.measured(regions))
-    assert re.search(r"86\.2 J +± 6\.1 J \*\*", line_with(text, "f"))
+    assert re.search(r"86\.2 J +± 6\.1 J estimated \*\*", line_with(text, "f"))
+    assert "measured" in line_with(text, "solve")
     assert "** an estimate by how energy follows many short calls, with a 95 % interval" in text
     assert "too short" not in text
 
