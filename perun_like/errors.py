@@ -46,9 +46,18 @@ class CannotExecuteError(InputError):
     """There is no such program, or it may not be executed. ``number`` is the errno."""
 
     def __init__(self, program: str, number: int) -> None:
-        super().__init__(f"can't execute {program}: {os.strerror(number)}")
+        super().__init__(f"can't execute {program}: {os.strerror(number)}{_remedy(program, number)}")
         self.number = number
         self.exit_code = 127 if number == errno.ENOENT else 126
+
+
+def _remedy(program: str, number: int) -> str:
+    if number == errno.ENOENT:
+        return "" if os.sep in program else ": there is no such command in any directory of PATH"
+    if number != errno.EACCES:
+        return ""
+    python = ", or leave out -- to have Python run it" if program.endswith(".py") else ""
+    return f": make it executable by chmod +x{python}"
 
 
 class InterruptedStartError(PerunError):

@@ -28,7 +28,7 @@ from perun_like.model.recording import Process
 
 UNASKED = "the CPU time of calls that follow each other at once is not asked for: that would slow them down"
 UNENDED = "the recording ends before the call did, and CPU time is only told at its end"
-METHOD = "by CPU time; bounds: its part of the time of all CPUs, or of the busy ones"
+METHOD = "by CPU time; at least its part of all CPUs' time, at most of the busy CPUs' time"
 CPU_BUSY = "host:cpu_busy"
 _CPU_TIME = "processes:cpu_time"
 COUNT = "processes:count"

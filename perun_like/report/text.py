@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
+from perun_like.config import Settings
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.report import format as form
 from perun_like.report.balance import balance_table
@@ -206,6 +207,8 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
     for cut in cuts:
         those = [host for host in hosts if host.metadata.get("cut") == cut]
         yield f"The recording of {_listed([host.id for host in those])} is incomplete: {cut}{_when(those)}"
+    if (root := _other_powercap(run)) is not None:
+        yield f"Energy counters were read in {root}, not in {Settings().powercap_root}"
     where: dict[str, list[str]] = {}
     for node in (run, *hosts):
         for entry in node.metadata.get("missing", ()):
@@ -214,6 +217,13 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
                 where.setdefault(text, []).extend([node.id] if node is not run else [])
     for text, names in where.items():
         yield f"{_listed(names)}: {text}" if 0 < len(names) < len(hosts) else text
+
+
+def _other_powercap(run: DataNode) -> str | None:
+    """What stood for the kernel's powercap tree: a container's, or a simulated machine's."""
+    root = (run.metadata.get("settings") or {}).get("powercap_root", Settings().powercap_root)
+    is_read = any(sensor.id.startswith("rapl:") for sensor in run.find(NodeType.SENSOR))
+    return str(root) if is_read and root != Settings().powercap_root else None
 
 
 def _when(hosts: Sequence[DataNode]) -> str:

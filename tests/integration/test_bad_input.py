@@ -40,7 +40,7 @@ REFUSED = [
     (["--name", "..", "script.py"], 2, ["--name"]),
     (["--python", "/no/such/python", "script.py"], 2, ["--python", "/no/such/python"]),
     (["--", "/no/such/program"], 127, ["/no/such/program", "No such file"]),
-    (["--", "no-such-command"], 127, ["no-such-command"]),
+    (["--", "no-such-command"], 127, ["no-such-command", "in any directory of PATH"]),
     (["--", "./script.py"], 126, ["script.py", "Permission denied"]),
     (["--", "."], 126, ["Is a directory"]),
     (["/bin/sh"], 2, ["not a Python file", "-- /bin/sh"]),

@@ -11,7 +11,7 @@ from perun_like.model.node import DataNode, Metric, NodeType, Provenance, Region
 MEASURED, ESTIMATED = Provenance.MEASURED, Provenance.ESTIMATED
 
 
-SHARE = "by CPU time; bounds: its part of the time of all CPUs, or of the busy ones"
+SHARE = "by CPU time; at least its part of all CPUs' time, at most of the busy CPUs' time"
 
 
 def joules(value: float, lower: float, upper: float, provenance: Provenance = MEASURED, **more: Any) -> Metric:

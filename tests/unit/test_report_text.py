@@ -186,6 +186,17 @@ def test_statistics_over_many_calls_show_their_interval_and_are_explained() -> N
     assert "too short" not in text
 
 
+def test_counters_that_are_not_the_kernel_s_are_told() -> None:
+    root = trees.measured()
+    for node in root.walk():
+        node.metadata["settings"] = {"powercap_root": "/host/powercap"}
+    told = "! Energy counters were read in /host/powercap, not in /sys/class/powercap"
+    assert told in render(root)
+    for node in root.walk():
+        node.metadata["settings"] = {"powercap_root": "/sys/class/powercap"}
+    assert "powercap" not in render(root)
+
+
 def test_bars_are_shares_of_the_run() -> None:
     regions = [trees.region("all", 1, 4.5, trees.joules(412.34, 404.2, 420.4))]
     regions.append(trees.region("half", 1, 2.2, trees.joules(206.17, 200.0, 212.0)))
