@@ -74,6 +74,8 @@ class Call:
             self._resume(self._session)
 
     def _resume(self, session: Session) -> None:
+        if self.start_ns and self._first is None:
+            return  # its beginning was only counted: its other steps are no calls of their own
         row = self._round = session.begin(self.profile.name, self.profile.place, self._first)
         if self._first is None:
             self._first, self.start_ns = (row.first, row.start_ns) if row is not None else (None, Clock.now_ns())

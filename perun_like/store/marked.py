@@ -57,9 +57,18 @@ def rounds(facts: Mapping[str, Any], rows: bytes, stop_ns: int) -> Iterable[Roun
     order = np.lexsort((table[2], table[1], of))
     table = table[:, order]
     numbers, firsts = np.unique(of[order], return_index=True)
-    edges = [*firsts.tolist(), table.shape[1]]
+    edges, lost = [*firsts.tolist(), table.shape[1]], dict(facts["lost_rounds"])
     for number, start, stop in zip(numbers, edges, edges[1:], strict=False):
-        yield _rounds_of(names[number], facts, table[:, start:stop], stop_ns)
+        yield _rounds_of(names[number], facts, table[:, start:stop], stop_ns, lost.pop(names[number], 0))
+
+
+def unmarked_rounds(facts: Mapping[str, Any], rows: bytes) -> Iterable[RegionCalls]:
+    """Rounds of names that have none that is marked: how many there were, as calls of regions."""
+    names, of = _named(facts, _rows(rows, marks.ROUND_WORDS)[0] >> 2)
+    known, none = {names[number] for number in np.unique(of).tolist()}, np.empty(0, np.int64)
+    lost = {name: calls for name, calls in facts["lost_rounds"].items() if name not in known}
+    if lost:
+        yield RegionCalls(facts["pid"], facts["rank"], (), none, none, none, none, none.astype(bool), lost)
 
 
 def _named(facts: Mapping[str, Any], numbers: Int64s) -> tuple[tuple[str, ...], Int64s]:
@@ -79,7 +88,7 @@ def _rows(payload: bytes, words: int) -> Int64s:
     return table[:, begun & ((stop == 0) | ((stop >= start) & (stop < LAST_NS)))]
 
 
-def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int) -> Rounds:
+def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int, lost: int) -> Rounds:
     """The rounds of one name.
 
     Args:
@@ -87,6 +96,7 @@ def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int)
         facts: What is said beside the marks.
         table: Their rows, by round and then by start.
         stop_ns: When one that is open ends.
+        lost: How many more were only counted.
     """
     _, index, intervals = np.unique(table[1], return_inverse=True, return_counts=True)
     firsts = np.concatenate([[0], np.cumsum(intervals)[:-1]])
@@ -105,7 +115,7 @@ def _rounds_of(name: str, facts: Mapping[str, Any], table: Int64s, stop_ns: int)
         peak_before_b=_bytes_of(peak_start[firsts]),
         peak_after_b=_bytes_of(peak_stop[firsts + intervals - 1]),
         failed=np.maximum.reduceat(failed, firsts),
-        lost=int(facts["lost_rounds"].get(name, 0)),
+        lost=lost,
     )
 
 

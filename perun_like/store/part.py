@@ -240,6 +240,8 @@ class Part:
     def _region_calls(self, stop_ns: int) -> Iterable[RegionCalls]:
         for facts, rows in self._marks(spool.MARKS):
             yield from marked.region_calls(facts, rows, stop_ns)
+        for facts, rows in self._marks(spool.ROUNDS):
+            yield from marked.unmarked_rounds(facts, rows)
 
     def _rounds(self, stop_ns: int) -> Iterable[Rounds]:
         for facts, rows in self._marks(spool.ROUNDS):

@@ -224,6 +224,31 @@ def test_a_generator_s_round_is_the_steps_that_it_executes(python: Python, tmp_p
     assert runtime_s < 0.01
 
 
+FULL = """
+from perun_like import profile
+from perun_like.sampling import marks
+marks.MAX_FILES = 1  # a smaller budget keeps the test short
+@profile
+def steps(): yield from range(2)
+@profile
+def late(): pass
+for _ in range(6_000): assert list(steps()) == [0, 1]
+for _ in range(7): late()
+"""
+
+
+def test_calls_that_find_no_more_room_are_all_counted_once(python: Python, tmp_path: Path) -> None:
+    """A generator's call of three steps is one call, and one of a function that was never marked is told as well."""
+    done = python(FULL)
+    assert done.returncode == 0, done.stderr
+    tree, recording = results(tmp_path, "steps")
+    [of_run] = tree.find(NodeType.MULTI_RUN)
+    assert of_run.metadata["rounds"] == 6_000
+    assert of_run.metadata["only_counted"] > 0
+    [host] = recording.hosts
+    assert [dict(calls.lost_calls) for calls in host.regions] == [{"late": 7}]
+
+
 def test_no_guard_is_needed_and_children_are_part_of_it(python: Python, tmp_path: Path) -> None:
     """The sampler never imports the program again; children of the program's own are regions of its call."""
     ended = python(

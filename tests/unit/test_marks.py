@@ -80,6 +80,34 @@ def test_calls_that_a_kill_left_without_a_name_are_counted_all(tmp_path: Path, m
     assert facts["lost"] == {"r": 1000}
 
 
+@pytest.mark.parametrize("marked_ones", [0, 2])
+def test_rounds_without_a_name_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked_ones: int) -> None:
+    """Whether none of them is marked or some are, of which one lost its name after it was marked and one before."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    written = Marks(str(tmp_path))
+    if marked_ones:
+        written.begin_round("cut off", None, 0, 0)
+        os.truncate(*tmp_path.glob("names-*"), 0)
+    written.begin_round("named", None, 0, 0)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
+    if marked_ones:
+        written.begin_round("never written down", None, 0, 0)
+    for _ in range(marks.FILE_ROWS + 4 - marked_ones):
+        written.begin_round("named", None, 0, 0)
+    monkeypatch.undo()
+    [(facts, _, rows)] = collect(str(tmp_path), 0)
+    found = list(marked.rounds(facts, rows, 1 << 60))
+    unmarked = [dict(calls.lost_calls) for calls in marked.unmarked_rounds(facts, rows)]
+    assert [len(each.start_ns) for each in found if each.name == "named"] == [marks.FILE_ROWS - marked_ones]
+    assert sum(len(each.start_ns) for each in found if each.name == marks.NAME_LOST) == marked_ones
+    assert sum(each.lost for each in found if each.name == marks.NAME_LOST) == (5 if marked_ones else 0)
+    assert unmarked == ([] if marked_ones else [{marks.NAME_LOST: 5}])
+
+
 def test_what_was_entered_before_anything_was_marked_ends_nothing_that_is(tmp_path: Path) -> None:
     before = divert(None)
     unmarked = region("r")
