@@ -8,6 +8,7 @@ from perun_like.model.node import DataNode, Metric, NodeType, Scope
 from perun_like.report import format as form
 from perun_like.report.block import LABEL, Line, block
 from perun_like.report.page import BOLD, DIM, YELLOW, Page
+from perun_like.report.tables import too_short
 
 _UNKNOWN = Metric.absent("", "not recorded")
 _WHOSE = {Scope.HOST: "whole host", Scope.APPLICATION: "this program"}
@@ -83,7 +84,11 @@ def _explained(run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[s
     if name in ("energy_j", "power_w"):
         metric = metric._replace(method=None)  # the table of devices tells it
     if name == "energy_j":
-        return metric, [] if metric.missing else [form.watt_hours(metric.value or 0), _devices_of(run)]
+        return metric, [] if metric.missing else [
+            form.watt_hours(metric.value or 0),
+            _devices_of(run),
+            *_unresolved(run, metric),
+        ]
     if name == "energy_share_j":
         first, *others = (metric.method or "").split("; ")  # the others are about bounds
         if metric.missing:
@@ -92,6 +97,13 @@ def _explained(run: DataNode, name: str, metric: Metric) -> tuple[Metric, list[s
     if name == "energy_rest_j":
         return metric._replace(method=None), [] if metric.missing else ["idle and others"]
     return metric, []
+
+
+def _unresolved(run: DataNode, energy: Metric) -> list[str]:
+    """That reads are too far apart for it, if they are."""
+    period = run.metadata.get("period_ns")
+    read = f" every {form.period(period)}" if period else ""
+    return [f"too short to be resolved by reads{read}: see --period"] if too_short(energy) else []
 
 
 def _devices_of(run: DataNode) -> str:

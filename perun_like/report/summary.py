@@ -8,8 +8,8 @@ from typing import TextIO
 
 from perun_like.model.node import DataNode, Metric, NodeType
 from perun_like.report import format as form
-from perun_like.report.page import BOLD, DIM, Cell
-from perun_like.report.tables import figure_cell, header
+from perun_like.report.page import BOLD, DIM, Cell, Page
+from perun_like.report.tables import figure_cell, header, too_short
 from perun_like.report.terminal import page_for, text_for
 
 _FEW = 3
@@ -17,10 +17,11 @@ _NOTHING = Metric.absent("J", "not recorded")
 
 
 def glance(run: DataNode) -> str:
-    """A run in a line: ``12.3 J ± 0.2 J measured, 1.20 s``."""
+    """A run in a line: ``12.3 J ± 0.2 J measured, 1.20 s``, or ``45 J (12 to 160 J) estimated, 1.20 s``."""
     energy, runtime = run.metrics.get("energy_j", _NOTHING), run.metrics.get("runtime_s", _NOTHING)
     shown = form.show(energy)
-    texts = [shown.value, shown.bounds, "" if energy.value is None else energy.provenance.value]
+    bounds = f"({shown.bounds})" if shown.bounds and not shown.bounds.startswith("±") else shown.bounds
+    texts = [shown.value, bounds, "" if energy.value is None else energy.provenance.value]
     return f"{' '.join(filter(None, texts))}, {form.show(runtime).value}"
 
 
@@ -34,8 +35,22 @@ def text_for_all(stream: TextIO, saved: Sequence[tuple[DataNode, str]], *, colou
     cells = [header("Profile", ">rounds", ">time each", ">energy each", "")]
     for (tree, _), name, count in zip(saved, names, rounds, strict=True):
         cells.append(_row(name, count, tree))
-    lines = [page.rule("profiles", f"{len(saved)} of this process", DIM), "", *page.table(cells), ""]
+    lines = [
+        page.rule("profiles", f"{len(saved)} of this process", DIM),
+        "",
+        *page.table(cells),
+        *_about(page, saved),
+        "",
+    ]
     return "\n".join([*lines, *(page.clean(path) for path in _files([path for _, path in saved]))]) + "\n"
+
+
+def _about(page: Page, saved: Sequence[tuple[DataNode, str]]) -> list[str]:
+    """What the energies are of, and what hides in them."""
+    notes = ["Energy of all devices of the host meanwhile."]
+    if any(too_short(tree.metrics.get("energy_j", _NOTHING)) for tree, _ in saved):
+        notes.append("* too short to be resolved by reads this far apart: see PERUN_PERIOD")
+    return [line for note in notes for line in page.paragraph(note, DIM)]
 
 
 def _files(paths: Sequence[str]) -> list[str]:
@@ -53,5 +68,5 @@ def _row(name: str, rounds: int, tree: DataNode) -> list[Cell]:
         Cell(f"{rounds:,}", right=True),
         figure_cell(tree.metrics.get("runtime_s")),
         figure_cell(energy, BOLD),
-        Cell(f"{form.show(energy).bounds} {energy.provenance.value}".strip(), (DIM,)),
+        Cell(f"{form.show(energy).bounds} {energy.provenance.value}{' *' * too_short(energy)}".strip(), (DIM,)),
     ]

@@ -209,6 +209,9 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
         yield f"The recording of {_listed([host.id for host in those])} is incomplete: {cut}{_when(those)}"
     if (root := _other_powercap(run)) is not None:
         yield f"Energy counters were read in {root}, not in {Settings().powercap_root}"
+    if (asked := _unheeded_period(run)) is not None:
+        often = form.period(run.metadata["period_ns"])
+        yield f"A period of {form.period(asked)} was asked for; some energy can only be read every {often}"
     where: dict[str, list[str]] = {}
     for node in (run, *hosts):
         for entry in node.metadata.get("missing", ()):
@@ -217,6 +220,12 @@ def _texts_of_warnings(run: DataNode) -> Iterator[str]:
                 where.setdefault(text, []).extend([node.id] if node is not run else [])
     for text, names in where.items():
         yield f"{_listed(names)}: {text}" if 0 < len(names) < len(hosts) else text
+
+
+def _unheeded_period(run: DataNode) -> int | None:
+    """The period that was asked for, if energy was read less often than that."""
+    read, asked = run.metadata.get("period_ns"), (run.metadata.get("settings") or {}).get("period_ns")
+    return asked if read and asked and asked < read else None
 
 
 def _other_powercap(run: DataNode) -> str | None:

@@ -97,13 +97,16 @@ def _cpu_model(cpus: int, context: Context) -> dict[str, Any]:
         idle_w = [cpus * watts for watts in IDLE_W_PER_CPU]
         active_w_per_cpu = list(ACTIVE_W_PER_CPU)
         source = _CPU_SOURCE
-        text = f"{cpus} logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers"
+        busy_w = tuple(idle + active for idle, active in zip(IDLE_W_PER_CPU, ACTIVE_W_PER_CPU, strict=True))
+        text = f"{cpus} logical CPUs of {_told(IDLE_W_PER_CPU)} W idle and {_told(busy_w)} W busy, as in servers"
         text += "" if is_virtual(context) else "; --cpu-tdp narrows it"
     else:
         idle_w = [tdp_w * share for share in TDP_IDLE]
         active_w_per_cpu = [tdp_w * share / cpus for share in TDP_ACTIVE]
         source = "--cpu-tdp"
-        text = f"{cpus} logical CPUs that together take {tdp_w:g} W when busy and 15 % of it when idle"
+        busy = tuple(100 * (idle + active) for idle, active in zip(TDP_IDLE, TDP_ACTIVE, strict=True))
+        idle = tuple(100 * share for share in TDP_IDLE)
+        text = f"{cpus} logical CPUs, together {_told(busy)} % of {tdp_w:g} W busy and {_told(idle)} % idle"
     text += _of_what(context, "the logical CPUs")
     return {
         "idle_w": idle_w,
@@ -121,9 +124,16 @@ def _dram(memory_b: int, context: Context) -> Sensor:
         "active_w_per_cpu": [0.0, 0.0, 0.0],
         "memory_b": memory_b,
         "source": _DRAM_SOURCE,
-        "text": f"{gigabytes:.3g} GB of memory at 0.392 W/GB, busy or idle{_of_what(context, 'the memory')}",
+        "text": f"{gigabytes:.3g} GB of memory at {_told(MEMORY_W_PER_GB)} W/GB, busy or idle"
+        + _of_what(context, "the memory"),
     }
     return _sensor("dram", "dram", model, 1.0, 0.0)
+
+
+def _told(figures: tuple[float, ...]) -> str:
+    """``0.74 (0.1 to 3.04)``."""
+    low, middle, high = (f"{figure:.3g}" for figure in figures)
+    return f"{middle} ({low} to {high})"
 
 
 def _of_what(context: Context, what: str) -> str:

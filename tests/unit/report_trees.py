@@ -102,8 +102,8 @@ SOME_REGIONS = [
 ]
 
 
-CPUS = "4 logical CPUs at 0.74 W idle and 3.5 W busy each, the average of servers; --cpu-tdp narrows it"
-MEMORY = "16.8 GB of memory at 0.392 W/GB, busy or idle"
+CPUS = "4 logical CPUs of 0.74 (0.1 to 3.04) W idle and 3.5 (0.7 to 15.8) W busy, as in servers; --cpu-tdp narrows it"
+MEMORY = "16.8 GB of memory at 0.392 (0.03 to 0.8) W/GB, busy or idle"
 
 
 def estimated() -> DataNode:

@@ -186,6 +186,21 @@ def test_statistics_over_many_calls_show_their_interval_and_are_explained() -> N
     assert "too short" not in text
 
 
+def test_a_whole_run_too_short_to_be_resolved_is_told() -> None:
+    root = trees.tree("x", trees.run_node(trees.common() | {"energy_j": trees.joules(0.81, 0.0, 1.2)}))
+    assert "too short to be resolved by reads every 100 ms: see --period" in " ".join(render(root).split())
+    assert "too short" not in render(trees.tree("x", trees.run_node(trees.common())))
+
+
+@pytest.mark.parametrize(("asked_ms", "told"), [(10, True), (100, False), (1000, False)])
+def test_a_period_that_could_not_be_had_is_told(asked_ms: int, told: bool) -> None:
+    root = trees.measured()
+    for node in root.walk():
+        node.metadata["settings"] = {"period_ns": asked_ms * 10**6}
+    text = "! A period of 10 ms was asked for; some energy can only be read every 100 ms"
+    assert (text in render(root)) == told
+
+
 def test_counters_that_are_not_the_kernel_s_are_told() -> None:
     root = trees.measured()
     for node in root.walk():
