@@ -13,6 +13,7 @@ from perun_like.model.recording import Process
 _METHOD = "largest seen of the sum over processes; it can have been higher between two samples"
 _RSS = "processes:rss"
 _ALONE = "no other process was seen"
+_LOW = "more was seen than the kernel remembers as the peak"
 
 
 def memory_peak(host: Host, processes: Sequence[Process]) -> Metric:
@@ -30,7 +31,9 @@ def memory_peak(host: Host, processes: Sequence[Process]) -> Metric:
         return _unresolved(processes)
     value = max(known)
     if len(processes) == 1 and _largest(host, COUNT) == 1:
-        return _metric(value, _above(value, processes[0].max_rss_b), _ALONE)
+        most = processes[0].max_rss_b
+        # Linux 6.2 and later sum up what each CPU has counted by then: their peak may be some hundred pages too low.
+        return _metric(value, _above(value, most), _ALONE if most is None or most >= value else _LOW)
     if len(processes) > 1:
         return _of_several(host, processes, value, sampled)
     return _metric(value, None, _METHOD if sampled is not None else "largest process; too short to be sampled")

@@ -130,6 +130,13 @@ def test_peak_of_a_single_process_is_exact() -> None:
     assert found.scope is Scope.APPLICATION
 
 
+def test_peak_that_the_kernel_has_not_all_of_is_what_was_seen_and_says_so() -> None:
+    sampled = processes([20 * MIB, 61 * MIB], [0, 1], count=1, peak=61 * MIB)
+    found = memory_peak(only(host(sampled)), [process(max_rss_b=60 * MIB)])
+    assert (found.lower, found.value, found.upper) == (61 * MIB, 61 * MIB, None)
+    assert "than the kernel remembers" in str(found.method)
+
+
 def test_peak_of_many_processes_is_at_least_their_sampled_sum() -> None:
     sampled = processes([90 * MIB, 150 * MIB], [0, 1], count=3, peak=210 * MIB)
     found = memory_peak(only(host(sampled)), [process(max_rss_b=60 * MIB)])
