@@ -192,11 +192,11 @@ class Part:
         self._damage[Missing(backend, what, reason, domains=domains)] = None
 
     def _by_stream(self, kind: int) -> dict[int, dict[int, bytes]]:
-        """Payloads of a kind by stream and sequence number; of two with one number the first."""
+        """Payloads of a kind by stream and sequence number; of two with one number the last."""
         found: dict[int, dict[int, bytes]] = {}
         for frame in self._frames:
             if frame.kind == kind:
-                found.setdefault(frame.stream, {}).setdefault(frame.sequence, frame.payload)
+                found.setdefault(frame.stream, {})[frame.sequence] = frame.payload
         return found
 
     def _all_streams(self) -> list[Stream]:
@@ -248,11 +248,14 @@ class Part:
             yield from marked.rounds(facts, rows, stop_ns)
 
     def _marks(self, kind: int) -> Iterable[tuple[dict[str, Any], bytes]]:
-        """Facts about each process that left marks, and its rows of a kind."""
+        """Facts about each process that left marks, and its rows of a kind.
+
+        A sampler that could not keep all of them may have kept some: those are there again where somebody else has.
+        """
         rows = self._by_stream(kind)
-        for note in self._notes:
-            if "marks" in note:
-                yield note["marks"], rows.get(note["marks"]["rank"], {}).get(note["number"], b"")
+        kept = {(note["marks"]["rank"], note["number"]): note["marks"] for note in self._notes if "marks" in note}
+        for (rank, number), facts in kept.items():
+            yield facts, rows.get(rank, {}).get(number, b"")
 
     def _left_behind(self) -> list[dict[str, Any]]:
         """Take in what its killed sampler had on this host: rows, and marks and notes of the ranks; those notes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run
+from conftest import PERUN, Run
 
 import perun_like
 from perun_like.model.node import NodeType
@@ -304,6 +304,26 @@ def test_what_a_program_of_root_s_truncates_ends_nobody(recorded: Recorded) -> N
     assert printed == "fine\n"
     (marks,) = recording.hosts[0].regions
     assert [marks.names[number] for number in marks.region] == ["(name lost)", "second", "third"]
+
+
+WITHOUT_ROOM = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (1 << 20,))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_calls_that_a_part_had_no_room_for_count_once(
+    script: Callable[[str], str], tmp_path: Path, clean_environ: dict[str, str]
+) -> None:
+    """Its sampler kept whose they are, but not the calls: then who makes the result looks at both again."""
+    source = "from perun_like import region\nfor _ in range(40_000):\n    with region('r'): pass\n"
+    command = [sys.executable, "-c", WITHOUT_ROOM, PERUN, "profile", "--no-report", script(source)]
+    ended = subprocess.run(command, cwd=tmp_path, env=clean_environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (path,) = tmp_path.glob("perun_results/script/*.h5")
+    [marks] = read_recording(str(path)).hosts[0].regions
+    assert len(marks.region) == 40_000
 
 
 def test_without_a_monitor_nothing_is_written(tmp_path: Path, clean_environ: dict[str, str]) -> None:
