@@ -38,12 +38,17 @@ class Activity:
 
     def idle_s(self) -> float:
         """How long ago the last round ended; 0 while one is open."""
-        with contextlib.suppress(OSError):  # the directory was deleted: nothing more will be marked
-            for name in os.listdir(self._directory):
-                if name.startswith("rounds-"):
-                    self._follow(name)
+        for name in self._names():
+            with contextlib.suppress(OSError):  # an interrupt came while it was made: nothing will be marked there
+                self._follow(name)
         now_ns = time.monotonic_ns()
         return 0.0 if self._open else (now_ns - self._last_ns) / 1e9
+
+    def _names(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self._directory) if name.startswith("rounds-")]
+        except OSError:  # the directory was deleted: nothing more will be marked
+            return []
 
     def _follow(self, name: str) -> None:
         with opened(os.path.join(self._directory, name), file_bytes(ROUND_WORDS)) as read:

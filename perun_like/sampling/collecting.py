@@ -51,12 +51,13 @@ def collect(directory: str, rank: int) -> list[Collected]:
         OSError: this process has no descriptors or memory left to look, or its Python can't.
     """
     found: list[Collected] = []
-    for id_ in _ids(directory):
+    there = _listed(directory)
+    for id_ in sorted(name[6:] for name in there if name.startswith("names-")):
         pid = id_.partition("-")[0]
         if is_number(pid):
             names, lost, lost_rounds = _names(directory, id_)
-            calls, lost_in_all = _rows(directory, f"marks-{id_}", ROW_WORDS)
-            rounds, lost_rounds_in_all = _rows(directory, f"rounds-{id_}", ROUND_WORDS)
+            calls, lost_in_all = _rows(directory, there, f"marks-{id_}", ROW_WORDS)
+            rounds, lost_rounds_in_all = _rows(directory, there, f"rounds-{id_}", ROUND_WORDS)
             facts: dict[str, Any] = {"pid": int(pid), "rank": rank, "names": names}
             facts["lost"] = _completed(lost, lost_in_all)
             facts["lost_rounds"] = _completed(lost_rounds, lost_rounds_in_all)
@@ -64,11 +65,11 @@ def collect(directory: str, rank: int) -> list[Collected]:
     return found
 
 
-def _ids(directory: str) -> list[str]:
+def _listed(directory: str) -> frozenset[str]:
     try:
-        return sorted(name[6:] for name in os.listdir(directory) if name.startswith("names-"))
+        return frozenset(os.listdir(directory))
     except OSError as error:
-        return _nothing(error, [])
+        return _nothing(error, frozenset())
 
 
 def _names(directory: str, id_: str) -> tuple[list[str], dict[str, int], dict[str, int]]:
@@ -116,14 +117,14 @@ def _entry(line: bytes) -> Any:
         return None
 
 
-def _rows(directory: str, stem: str, row_words: int) -> tuple[bytes, int]:
+def _rows(directory: str, there: frozenset[str], stem: str, row_words: int) -> tuple[bytes, int]:
     """Rows, and how many calls found no room there."""
     rows, size, lost = bytearray(), rows_bytes(row_words), 0
     for number in range(MAX_FILES):
-        path = os.path.join(directory, f"{stem}-{number}")
-        if not os.path.lexists(path):
-            break
-        marked = _marked(path, file_bytes(row_words))
+        name = f"{stem}-{number}"
+        if name not in there:  # an interrupt came before it was; those after it may be
+            continue
+        marked = _marked(os.path.join(directory, name), file_bytes(row_words))
         used = marked[:size].rstrip(b"\0")
         lost += int.from_bytes(marked[size : size + WORD_BYTES], "little")
         if used:  # rows are known by their number: one before that isn't full, or is gone, would shift them

@@ -162,9 +162,9 @@ class Rows:
         self.newest.words[-1] += calls
 
     def _open_file(self) -> MarksFile:
-        file = MarksFile(self._path, self._row_words, self._next_file)
-        self._next_file += 1
-        return file
+        number = self._next_file
+        self._next_file += 1  # before: an interrupt may leave something under this name, which is then never free again
+        return MarksFile(self._path, self._row_words, number)
 
 
 class Marks:

@@ -108,6 +108,53 @@ def test_rounds_without_a_name_are_told_once(tmp_path: Path, monkeypatch: pytest
     assert unmarked == ([] if marked_ones else [{marks.NAME_LOST: 5}])
 
 
+INTERRUPTED = """
+import os, sys
+from itertools import count
+from perun_like.sampling import marks, segments
+marks.FILE_ROWS = 4  # a small file keeps the test short
+from perun_like.sampling.collecting import collect
+
+def interrupted_at(line, call):
+    def trace(frame, event, _):
+        nonlocal line
+        if "perun_like" not in frame.f_code.co_filename: return None
+        line -= event == "line"
+        if line < 0: raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try: call()
+    except KeyboardInterrupt: return True
+    finally: sys.settrace(None)
+    return False
+
+if sys.argv[2] == "segments": marks.prepare()
+for line in count():
+    run = os.path.join(sys.argv[1], str(line))
+    rank = os.path.join(run, "0")
+    os.makedirs(rank)
+    segments.offer(run)
+    written = marks.Marks(rank)
+    for _ in range(marks.FILE_ROWS): written.begin("before")
+    was = interrupted_at(line, lambda: written.begin("before"))
+    for _ in range(2): written.begin("after")
+    [(facts, rows, _)] = collect(rank, 0)
+    words = memoryview(rows).cast("q")
+    names = [facts["names"][words[at] >> 1] for at in range(0, len(words), marks.ROW_WORDS) if words[at + 2]]
+    segments.remove(os.path.join(rank, name) for name in os.listdir(rank))
+    if not was: break
+    print(names.count("before") - marks.FILE_ROWS, names.count("after"))
+"""
+
+
+@pytest.mark.parametrize("memory", ["segments", "files"])
+def test_an_interrupt_while_there_is_no_room_costs_no_later_call(tmp_path: Path, memory: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), memory]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(said) > 20
+    assert set(said) <= {"0 2", "1 2"}  # the call that was interrupted may be marked or not
+
+
 def test_what_was_entered_before_anything_was_marked_ends_nothing_that_is(tmp_path: Path) -> None:
     before = divert(None)
     unmarked = region("r")

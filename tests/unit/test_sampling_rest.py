@@ -45,6 +45,15 @@ def test_an_open_round_is_activity_and_an_ended_one_was(tmp_path: Path, monkeypa
     assert seen.idle_s() == 0
 
 
+def test_a_mark_that_leads_nowhere_hides_no_other(tmp_path: Path) -> None:
+    """An interrupt may leave one."""
+    seen, marks = Activity(str(tmp_path)), Marks(str(tmp_path))
+    marks.begin_round("a", None, 0, 0)
+    for number in range(20):  # some of them are listed before
+        (tmp_path / f"rounds-{number}-x-0").symlink_to("nowhere")
+    assert seen.idle_s() == 0
+
+
 class Counting:
     """A backend that tells a test of each of its reads."""
 
