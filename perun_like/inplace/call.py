@@ -9,6 +9,7 @@ from perun_like.clock import Clock
 from perun_like.inplace.stderr import reason_of
 from perun_like.model.node import METRICS, missing_metrics
 from perun_like.monitoring.region import RegionCall
+from perun_like.sampling.handlers import is_of_handler, pass_on
 
 if TYPE_CHECKING:
     from perun_like.inplace.profile import Profile
@@ -56,7 +57,11 @@ class Call:
             outer = tuple(call for call in outer if not call.stop_ns)
         try:
             self._begin(outer)
-        except Exception as error:  # noqa: BLE001 - the edge to somebody's program, which nothing of ours may break
+        except Exception as error:
+            if is_of_handler(error):
+                self.leave(True)
+                raise
+            # The edge to somebody's program, which nothing of ours may break.
             self._problem = self.profile.give_up(error)
         _open.set((*outer, self))  # last: an interrupt while the sampler starts leaves nothing open
 
@@ -98,6 +103,7 @@ class Call:
             try:
                 self._result = self._session.result_of(self.name, self.start_ns, self.stop_ns)
             except Exception as error:  # noqa: BLE001 - a figure that can't be had is missing; it raises nothing
+                pass_on(error)
                 self._problem = reason_of(error)
         return self._result
 

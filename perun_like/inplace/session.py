@@ -28,6 +28,7 @@ from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
 from perun_like.sampling.activity import REST_AFTER_S
+from perun_like.sampling.handlers import pass_on
 from perun_like.sampling.spawn import RUN_VARIABLE
 from perun_like.sensing.discovery import chosen_specs
 from perun_like.store.place import new_run_id
@@ -69,6 +70,7 @@ class Session:
             with undisturbed():
                 self._open(comm)
         except (PerunError, OSError) as error:
+            pass_on(error)
             self._complain(f"nothing is measured: {error}")
         finally:
             if self._in_place is None:  # interrupted, say: what has been begun must not be found later
@@ -118,6 +120,7 @@ class Session:
         try:
             return in_place.begin(name, first, now_ns)
         except OSError as error:
+            pass_on(error)
             self._give_up(in_place, error)
             return None
 

@@ -10,6 +10,7 @@ from perun_like.clock import Clock
 from perun_like.launch.comm import Comm
 from perun_like.monitoring.measurement import Measurement
 from perun_like.monitoring.region import divert
+from perun_like.sampling.handlers import pass_on
 from perun_like.sampling.marks import RAISED, Marks, MarksFile, prepare
 from perun_like.sampling.spawn import RUN_VARIABLE
 
@@ -37,6 +38,7 @@ class OwnProcess:
             try:
                 self.marks = Marks(measurement.marks)
             except OSError as error:
+                pass_on(error)
                 self.problem = error.strerror
         self._before = divert(self.marks)
         self._variable = os.environ.get(RUN_VARIABLE)

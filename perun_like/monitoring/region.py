@@ -19,13 +19,14 @@ from __future__ import annotations
 import atexit
 import os
 from _thread import RLock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
+from perun_like.sampling.handlers import is_of_handler, pass_on
 from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks, MarksFile, Nowhere, prepare
 from perun_like.sampling.spawn import RUN_VARIABLE
 
@@ -35,6 +36,7 @@ End = tuple[MarksFile, int]
 _ITS_OWN_LIMITS = (RecursionError, MemoryError)
 _UNMARKED = 0  # no thread's id: where there are such calls, some are open
 _MOST_KNOWN = 1 << 10
+_MOST_TRIES = 10  # to begin to write marks: each may leave something behind
 _NAMELESS = "(no name)"
 _known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
 
@@ -87,11 +89,15 @@ class Region:
                     ends[me] = file, at + 3
                     words[at + 2] = monotonic_ns()
                     return self
-            self._enter_slowly(me, _begin(self._name))
+            end = _begin(self._name)
+            self._enter_slowly(me, end)
         except _ITS_OWN_LIMITS:
             self._unmarked += 1  # no call: there may be no room for one
             ends[_UNMARKED] = None
-        except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
+        except BaseException as error:  # the edge to somebody's program, which goes on without marks
+            if not isinstance(error, Exception) or is_of_handler(error):
+                self._end_cut_short(locals())
+                raise
             _process.marks = None
             self._unmarked += 1
             ends[_UNMARKED] = None
@@ -125,13 +131,30 @@ class Region:
                 me = get_ident()
                 if _process.unended:
                     _process.end_late(me)
-                end = ends.pop(me, None)
-                if self._outer and (outer := self._outer.get(me)):
-                    ends[me] = outer.pop()
+                end = ends.get(me)
                 if end is not None:
                     end[0].words[end[1]] = monotonic_ns()
+                if self._outer and (outer := self._outer.get(me)):
+                    ends[me] = outer.pop()
+                else:
+                    ends.pop(me, None)
             except _ITS_OWN_LIMITS:
                 _process.unended = [*_process.unended, self]
+            except BaseException:
+                self._end_cut_short({"end": ends.get(get_ident()), **locals()})
+                raise
+
+    def _end_cut_short(self, known: Mapping[str, Any]) -> None:
+        """End a call that a handler of a signal has kept from being entered or left, by raising: nobody else will.
+
+        Args:
+            known: How far its method has come: its local variables.
+        """
+        end = known["end"] if "end" in known else (known["file"], known["at"] + 3) if "at" in known else None
+        if end is not None and self.open_calls.get(get_ident()) == end:
+            self.end_late(get_ident())
+        elif end is not None and not end[0].words[end[1]]:
+            end[0].words[end[1]] = monotonic_ns()
 
     def end_late(self, me: int) -> None:
         """Mark the end of a thread's innermost call, where there was no room for it at its time."""
@@ -245,10 +268,13 @@ class _Process:
                     atexit.register(marks.flush)
                     self.marks = marks
                 except _ITS_OWN_LIMITS:
-                    self.known = self._tries >= 10  # each may leave something behind
+                    self.known = self._tries >= _MOST_TRIES
                     return None
-                except Exception:  # noqa: BLE001 - no room or not allowed: the program goes on without marks
-                    self.marks = None
+                except Exception as error:
+                    if is_of_handler(error):
+                        self.known = self._tries >= _MOST_TRIES
+                        raise
+                    self.marks = None  # no room or not allowed: the program goes on without marks
                 finally:
                     self._is_busy = False
             self.known = True
@@ -287,7 +313,8 @@ def _begin(name: str, resumed: int = 0) -> End | None:
         return marks.begin(name, resumed)
     except _ITS_OWN_LIMITS:
         return None
-    except Exception:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
+    except Exception as error:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
+        pass_on(error)
         _process.marks = None
         return None
 

@@ -37,6 +37,7 @@ from time import monotonic_ns
 from typing import Any
 
 from perun_like.sampling import systemv
+from perun_like.sampling.handlers import pass_on
 
 ROW_WORDS = 4
 ROUND_WORDS = 8
@@ -95,8 +96,10 @@ class MarksFile:
 
 def _memory(path: str, size: int) -> memoryview:
     if systemv.is_prepared():
-        with suppress(OSError):
+        try:
             return _segments()(path, size)
+        except OSError as error:
+            pass_on(error)
     return _mapped(path, size)
 
 
@@ -151,7 +154,8 @@ class Rows:
                 self._is_busy = True
                 self.newest = self._open_file()
                 self.files.append(self.newest)
-            except OSError:
+            except OSError as error:
+                pass_on(error)
                 self._next_file = MAX_FILES
             finally:
                 self._is_busy = False
@@ -279,11 +283,13 @@ class Marks:
         line = b"\n" * self._torn + json.dumps(entry).encode() + b"\n"
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return False  # the directory was deleted, say: no marks, and the application never notices
         try:
             written = os.write(fd, line)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             written = 0
         finally:
             os.close(fd)

@@ -315,3 +315,36 @@ def test_settings_are_read_at_the_first_call_alone(python: Python, tmp_path: Pat
     )
     assert ended.stdout == "[] True\n", ended.stderr
     assert {name: rounds(recording) for name, recording in measured(tmp_path).items()} == {"block": 6, "work": 1}
+
+
+def test_a_time_limit_that_strikes_within_ours_reaches_the_program(python: Python, tmp_path: Path) -> None:
+    ended = python(
+        "import os, signal, sys, perun_like\nfrom perun_like import profile\n"
+        "OURS = os.path.dirname(perun_like.__file__)\n"
+        "def strike(*_): raise TimeoutError\n"
+        "signal.signal(signal.SIGALRM, strike)\n"
+        "@profile\ndef limited(): return 1\n"
+        "def tried(wait):\n"
+        # The interpreter looks for signals where a function begins, and when it comes back from one in C.
+        "    def count(frame, event, _):\n"
+        "        nonlocal wait\n"
+        "        if event in ('call', 'c_return') and frame.f_code.co_filename.startswith(OURS):\n"
+        "            wait -= 1\n"
+        "            if wait == -1: signal.raise_signal(signal.SIGALRM)\n"
+        "    sys.setprofile(count)\n"
+        "    try: limited()\n"
+        "    except TimeoutError: return 'arrived'\n"
+        "    finally: sys.setprofile(None)\n"
+        "    return 'lost' if wait < 0 else 'none'\n"
+        "limited()\n"
+        "found = []\n"
+        "while 'none' not in found: found.append(tried(len(found)))\n"
+        "limited()\n"
+        "print(found.count('lost'), found.count('arrived'))\n"
+    )
+    assert ended.returncode == 0, ended.stderr
+    lost, arrived = map(int, ended.stdout.split())
+    assert lost == 0
+    assert arrived > 5
+    assert "nothing is measured" not in ended.stderr
+    assert rounds(measured(tmp_path)["limited"]) >= 2

@@ -233,6 +233,65 @@ def test_a_handler_that_enters_regions_never_waits_for_the_thread_it_interrupts(
     assert {f"own {n}" for n in range(1, int(ended.stdout) + 1)} <= names
 
 
+TIME_LIMIT = """
+import functools, os, signal, sys
+from perun_like import region
+import perun_like.monitoring.region as ours
+
+class Handler:
+    def __call__(self, *_): raise TimeoutError
+    def method(self, *_): raise TimeoutError
+def function(*_): raise TimeoutError
+FILES = ('region.py', 'marks.py', 'segments.py', 'systemv.py')
+
+def limited(kept, wait):
+    # The interpreter looks for signals where a function begins, and when it comes back from one in C.
+    def count(frame, event, _):
+        nonlocal wait
+        if event in ('call', 'c_return') and os.path.basename(frame.f_code.co_filename) in FILES:
+            wait -= 1
+            if wait == -1: signal.raise_signal(signal.SIGALRM)
+    sys.setprofile(count)
+    try:
+        with kept: pass
+    except TimeoutError: return 'arrived'
+    finally: sys.setprofile(None)
+    return 'lost' if wait < 0 else 'none'
+
+def anew():
+    ours.divert(None)
+    ours._process.known, ours._process._tries = False, 0
+
+kept, answers = region('kept'), []
+for handler in (function, Handler(), Handler().method, functools.partial(function, 5)):
+    signal.signal(signal.SIGALRM, handler)
+    for prepare in (lambda: None, anew):
+        found = []
+        while 'none' not in found:
+            prepare()
+            kept.open_calls.clear()
+            found.append(limited(kept, len(found)))
+        answers += found
+with region('after'): pass
+print(answers.count('lost'), answers.count('arrived'))
+"""
+
+
+def test_a_time_limit_that_strikes_within_ours_reaches_the_program(
+    perun: Run, script: Callable[[str], str], tmp_path: Path
+) -> None:
+    ended = perun("profile", "--no-report", script(TIME_LIMIT))
+    assert ended.returncode == 0, ended.stderr
+    lost, arrived = map(int, ended.stdout.split())
+    assert lost == 0
+    assert arrived > 200
+    recording = recorded(tmp_path)
+    assert len(starts_and_stops(recording, "after")) == 1
+    stop_ns = recording.processes[0].stop_ns
+    still_open = [start for start, stop in starts_and_stops(recording, "kept") if stop >= stop_ns]
+    assert len(still_open) <= 8  # where the method begins that would end it, each time that all are tried
+
+
 def test_a_call_whose_name_cannot_be_written_down_is_marked_all_the_same(
     perun: Run, script: Callable[[str], str], tmp_path: Path
 ) -> None:
