@@ -189,7 +189,7 @@ class Sampler:
         """Nobody is left: complete the part."""
         if self.company is None:
             self.stop(time.monotonic_ns())
-            self.close("the profiler was killed" if self._activity is None else "the program was killed")
+            self.close("the profiler was killed" if self._activity is None else "the program ended and saved nothing")
         else:
             self._heed(self.company)
             self.stop(self.company.last_stop_ns)

@@ -352,7 +352,7 @@ def test_a_killed_program_s_rounds_are_recovered(
     report = perun("report", str(file)).stdout
     assert "end not recorded" in report.splitlines()[0]
     assert "raised" not in report
-    assert "is incomplete: the program was killed;" in " ".join(report.split())
+    assert "is incomplete: the program ended and saved nothing;" in " ".join(report.split())
 
 
 def wait_and_recover(perun: Run, parts: Path) -> Ended:
