@@ -16,29 +16,27 @@ coroutine this includes what it awaits, a generator's spans only the steps that 
 
 from __future__ import annotations
 
-import atexit
 import os
-from _thread import RLock, get_ident
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from functools import wraps
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
+from perun_like.monitoring.marking import ITS_OWN_LIMITS, End, begin
+from perun_like.monitoring.marking import process as _process
 from perun_like.monitoring.wrapping import check_function, kind_of, wrap
-from perun_like.sampling.handlers import is_of_handler, pass_on
-from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks, MarksFile, Nowhere, prepare
-from perun_like.sampling.spawn import RUN_VARIABLE
+from perun_like.sampling.handlers import is_of_handler
+from perun_like.sampling.marks import FILE_ROWS, ROW_WORDS, Marks
 
 F = TypeVar("F", bound=Callable[..., Any])
-End = tuple[MarksFile, int]
-# What the program runs into, and may catch: then one call isn't marked, and later ones are.
-_ITS_OWN_LIMITS = (RecursionError, MemoryError)
 _UNMARKED = 0  # no thread's id: where there are such calls, some are open
 _MOST_KNOWN = 1 << 10
-_MOST_TRIES = 10  # to begin to write marks: each may leave something behind
 _NAMELESS = "(no name)"
 _known: dict[str, Region] = {}  # by name: to make an object takes a quarter of what a call of a region takes
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_known.clear)
 
 
 class Region:
@@ -89,9 +87,9 @@ class Region:
                     ends[me] = file, at + 3
                     words[at + 2] = monotonic_ns()
                     return self
-            end = _begin(self._name)
+            end = begin(self._name)
             self._enter_slowly(me, end)
-        except _ITS_OWN_LIMITS:
+        except ITS_OWN_LIMITS:
             self._unmarked += 1  # no call: there may be no room for one
             ends[_UNMARKED] = None
         except BaseException as error:  # the edge to somebody's program, which goes on without marks
@@ -138,7 +136,7 @@ class Region:
                     ends[me] = outer.pop()
                 else:
                     ends.pop(me, None)
-            except _ITS_OWN_LIMITS:
+            except ITS_OWN_LIMITS:
                 _process.unended = [*_process.unended, self]
             except BaseException:
                 self._end_cut_short({"end": ends.get(get_ident()), **locals()})
@@ -188,7 +186,7 @@ def region(name: Any) -> Any:
         return _new_region(name)
     try:
         return Region(known.name) if known.open_calls else known
-    except _ITS_OWN_LIMITS:
+    except ITS_OWN_LIMITS:
         return known
 
 
@@ -218,8 +216,8 @@ class RegionCall:
         """Mark the beginning of a step."""
         self._end = None
         try:
-            self._end = _begin(self._name, self._resumed)
-        except _ITS_OWN_LIMITS:
+            self._end = begin(self._name, self._resumed)
+        except ITS_OWN_LIMITS:
             return
         self._resumed = 1
 
@@ -228,7 +226,7 @@ class RegionCall:
         try:
             if self._end is not None:
                 self._end[0].words[self._end[1]] = monotonic_ns()
-        except _ITS_OWN_LIMITS:
+        except ITS_OWN_LIMITS:
             pass
 
 
@@ -244,85 +242,10 @@ def divert(marks: Marks | None) -> Marks | None:
     return before
 
 
-class _Process:
-    """Whether and where this process writes marks. Unknown until the first region is entered, and after a fork."""
-
-    def __init__(self) -> None:
-        self.known = False
-        self.marks: Marks | None = None
-        self.diverted: Marks | None = None
-        self.unended: list[Region] = []  # calls that have ended where the stack was too full to mark it
-        self._tries = 0
-        self._lock, self._is_busy = RLock(), False
-
-    def open(self) -> Marks | None:
-        with self._lock:  # of threads that enter their first region at once, one opens and the others wait
-            directory = os.environ.get(RUN_VARIABLE)
-            if self._is_busy:  # a handler of a signal has come in between: it must not wait for itself
-                return None
-            if directory and not self.known:
-                self._tries += 1
-                try:
-                    self._is_busy = True
-                    marks = Marks(directory)
-                    atexit.register(marks.flush)
-                    self.marks = marks
-                except _ITS_OWN_LIMITS:
-                    self.known = self._tries >= _MOST_TRIES
-                    return None
-                except Exception as error:
-                    if is_of_handler(error):
-                        self.known = self._tries >= _MOST_TRIES
-                        raise
-                    self.marks = None  # no room or not allowed: the program goes on without marks
-                finally:
-                    self._is_busy = False
-            self.known = True
-            return self.marks
-
-    def end_late(self, me: int) -> None:
-        """End them now: it is most likely this thread that has gone on."""
-        while self.unended:
-            self.unended[-1].end_late(me)
-            del self.unended[-1:]
-
-    def forget(self) -> None:
-        """In a forked child: calls that the parent has open are the parent's to end."""
-        _known.clear()
-        for file in self.marks.files if self.marks is not None else ():
-            file.words = cast(memoryview, Nowhere())
-        if self.marks is not None:
-            atexit.unregister(self.marks.flush)
-        self.diverted, self.unended = None, []
-        self.known, self.marks = False, None
-        self._lock, self._is_busy = RLock(), False  # another thread may have held the old one
-
-
-_process = _Process()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.forget)
-if os.environ.get(RUN_VARIABLE):
-    prepare()
-
-
-def _begin(name: str, resumed: int = 0) -> End | None:
-    marks = _process.marks
-    try:
-        if marks is None and (_process.known or (marks := _process.open()) is None):
-            return None
-        return marks.begin(name, resumed)
-    except _ITS_OWN_LIMITS:
-        return None
-    except Exception as error:  # noqa: BLE001 - the edge to somebody's program, which goes on without marks
-        pass_on(error)
-        _process.marks = None
-        return None
-
-
 def _wrap_function(name: str, function: F) -> F:
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        end = _begin(name)
+        end = begin(name)
         try:
             return function(*args, **kwargs)
         finally:

@@ -242,7 +242,7 @@ class Handler:
     def __call__(self, *_): raise TimeoutError
     def method(self, *_): raise TimeoutError
 def function(*_): raise TimeoutError
-FILES = ('region.py', 'marks.py', 'segments.py', 'systemv.py')
+FILES = ('region.py', 'marking.py', 'marks.py', 'segments.py', 'systemv.py')
 
 def limited(kept, wait):
     # The interpreter looks for signals where a function begins, and when it comes back from one in C.
