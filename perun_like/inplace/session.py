@@ -27,6 +27,7 @@ from perun_like.monitoring.measurement import Measurement, measurement_for
 from perun_like.monitoring.metadata import run_metadata
 from perun_like.monitoring.monitor import not_saved
 from perun_like.monitoring.own_process import OwnProcess, Round
+from perun_like.monitoring.room import check_room
 from perun_like.sampling.activity import REST_AFTER_S
 from perun_like.sampling.handlers import pass_on
 from perun_like.sampling.spawn import RUN_VARIABLE
@@ -149,6 +150,7 @@ class Session:
         with self._lock:
             if self._measurement is None or not self._measurement.sync(stop_ns):
                 return None
+            check_room()
             from perun_like.monitoring import results
 
             return results.result_of_call(self._measurement.place, name, start_ns, stop_ns)

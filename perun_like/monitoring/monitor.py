@@ -322,7 +322,14 @@ class PerunMonitor:
         return tree
 
     def _import_what_saves(self) -> None:
-        """Numpy, h5py: while the sampler completes its part."""
+        """Numpy, h5py: while the sampler completes its part.
+
+        Raises:
+            PerunError: there may be no room for them.
+        """
+        from perun_like.monitoring.room import check_room
+
+        check_room()
         if self._app.call is None:  # else what is set here would be set for the application
             import platform
 

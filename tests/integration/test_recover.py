@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -271,3 +272,20 @@ def test_json_of_a_recovered_run_has_the_moment(perun: Run, cut: Callable[..., s
     path = perun("recover", cut("x")).stdout.strip()
     host = json.loads(perun("export", path, "json").stdout)["root"]["nodes"][0]["nodes"][0]["nodes"][0]
     assert abs(host["metadata"]["cut_unix_ns"] / 1e9 - time.time()) < 60
+
+
+def test_under_a_limit_on_memory_the_program_s_exit_code_stays_and_results_can_be_had_elsewhere(
+    perun: Run, script: Script
+) -> None:
+    """OpenBLAS, which numpy loads, ends a process without room by an exit code of its own."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (150 << 20, 150 << 20))
+
+    ended = perun("profile", script("import sys; sys.exit(7)"), preexec_fn=limit)
+    assert ended.returncode == 7, ended.stderr
+    assert "ulimit -v" in ended.stderr
+    assert "perun-like recover perun_results/script/" in ended.stderr
+    recovered = perun("recover", "perun_results")
+    assert recovered.returncode == 0, recovered.stderr
+    assert "exit code 7" in perun("report", recovered.stdout.strip()).stdout
