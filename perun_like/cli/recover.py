@@ -25,10 +25,13 @@ def _recover(path: str) -> int:
     """Recover what is at a path and tell what became of it; the exit code."""
     from perun_like.cli import complain
     from perun_like.errors import PerunError
-    from perun_like.monitoring.recovery import plain_path, recover_all
+    from perun_like.monitoring.room import check_room
 
     codes: list[int] = []
     try:
+        check_room()
+        from perun_like.monitoring.recovery import plain_path, recover_all
+
         for outcome in recover_all(path):
             for file in outcome.files:
                 click.echo(file)

@@ -286,6 +286,10 @@ def test_under_a_limit_on_memory_the_program_s_exit_code_stays_and_results_can_b
     assert ended.returncode == 7, ended.stderr
     assert "ulimit -v" in ended.stderr
     assert "perun-like recover perun_results/script/" in ended.stderr
+    refused = perun("recover", "perun_results", preexec_fn=limit)
+    assert refused.returncode == 1
+    assert "ulimit -v" in refused.stderr
+    assert "OpenBLAS" not in refused.stderr
     recovered = perun("recover", "perun_results")
     assert recovered.returncode == 0, recovered.stderr
     assert "exit code 7" in perun("report", recovered.stdout.strip()).stdout
