@@ -122,11 +122,12 @@ def co2e(energy: Metric, assumptions: Assumptions) -> Metric:
 
 def cost(energy: Metric, assumptions: Assumptions) -> Metric:
     """Price of an energy (in joules) with that of the site around it; missing without a price."""
-    amount, currency = assumptions.price or (0.0, "")
+    price = assumptions.price
     if energy.value is None:
-        return Metric.absent(currency, energy.reason or "the energy is missing", energy.scope)
-    if assumptions.price is None:
+        return Metric.absent(price[1] if price else "", energy.reason or "the energy is missing", energy.scope)
+    if price is None:
         return Metric.absent("", "no price is known: give one, such as --price 0.30EUR", energy.scope)
+    amount, currency = price
     per_j = amount * assumptions.pue / J_PER_KWH
     return Metric(
         value=energy.value * per_j,

@@ -24,15 +24,13 @@ class Reads(NamedTuple):
     """Reads of some counters together.
 
     Attributes:
-        t0_ns: When each began, shape (reads,).
-        shown_ns: When what it shows was probably counted, in the same way; the first counter's stands for all.
+        shown_ns: When what each shows was probably counted, shape (reads,); the first counter's stands for all.
         energy_j: What was counted up to then, of all.
         gaps: Steps up to then of which it isn't known what was counted.
         tick_ns: The counters'.
         gap_ns: From one read to the next, on the mean.
     """
 
-    t0_ns: Int64s
     shown_ns: Int64s
     energy_j: Floats
     gaps: Int64s
@@ -45,7 +43,7 @@ class Reads(NamedTuple):
         energy_j = np.asarray(counter.units * counter.sensor.scale, np.float64)
         if others is None:
             gap_ns = int(counter.t0_ns[-1] - counter.t0_ns[0]) // (counter.reads - 1)
-            return cls(counter.t0_ns, Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns, gap_ns)
+            return cls(Ages(counter).shown_ns, energy_j, counter.gaps, counter.sensor.tick_ns, gap_ns)
         return others._replace(energy_j=others.energy_j + energy_j, gaps=others.gaps + counter.gaps)
 
 

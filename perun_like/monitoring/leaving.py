@@ -19,6 +19,7 @@ from perun_like.errors import FileError, PerunError
 from perun_like.launch.claim import Claim, Roll, all_gone
 from perun_like.launch.comm import Comm
 from perun_like.launch.turns import close_run, set_aside
+from perun_like.monitoring.room import check_room
 from perun_like.sampling.host import host_identity
 from perun_like.sampling.local import remove_directory
 from perun_like.sampling.spool_reader import footer
@@ -116,9 +117,10 @@ class Leaving:
         """Make this host's part of the result, if that has been announced."""
         if self._making is None:
             return
-        from perun_like.monitoring.host_files import make_host_file
-
         with suppress(OSError, PerunError):  # who makes the result tries again, and says what is wrong
+            check_room()
+            from perun_like.monitoring.host_files import make_host_file
+
             make_host_file(self._place, host_identity())
         with suppress(OSError):
             os.unlink(os.path.join(self._place.parts, self._making))

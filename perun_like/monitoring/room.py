@@ -22,19 +22,18 @@ def check_room() -> None:
     limit_b, _ = getrlimit(RLIMIT_AS)
     if limit_b == RLIM_INFINITY or "numpy" in sys.modules:
         return
-    needed_b = _LIBRARIES_B + _THREAD_B * min(os.cpu_count() or 1, _MOST_THREADS)
-    left_b = limit_b - _used_b()
-    if left_b < needed_b:
+    needed_b, used_b = _LIBRARIES_B + _THREAD_B * min(os.cpu_count() or 1, _MOST_THREADS), _used_b()
+    if used_b is not None and (left_b := limit_b - used_b) < needed_b:
         raise PerunError(
             f"the limit on address space (ulimit -v) leaves {left_b >> 20} MiB for numpy and h5py, which may need"
             f" {needed_b >> 20}: recover where it is higher"
         )
 
 
-def _used_b() -> int:
-    """Address space that this process has taken; nothing where the system doesn't tell."""
+def _used_b() -> int | None:
+    """Address space that this process has taken; None where the system doesn't tell."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return 0
+        return None

@@ -6,6 +6,7 @@ are cleaned of anything a terminal would obey.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
@@ -230,9 +231,9 @@ def _unheeded_period(run: DataNode) -> int | None:
 
 def _other_powercap(run: DataNode) -> str | None:
     """What stood for the kernel's powercap tree: a container's, or a simulated machine's."""
-    root = (run.metadata.get("settings") or {}).get("powercap_root", Settings().powercap_root)
+    root = (run.metadata.get("settings") or {}).get("powercap_root")
     is_read = any(sensor.id.startswith("rapl:") for sensor in run.find(NodeType.SENSOR))
-    return str(root) if is_read and root != Settings().powercap_root else None
+    return root if is_read and root and os.path.normpath(root) != Settings().powercap_root else None
 
 
 def _when(hosts: Sequence[DataNode]) -> str:

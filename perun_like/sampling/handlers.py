@@ -33,6 +33,6 @@ def _codes() -> Iterator[CodeType]:
         handler: Any = signal.getsignal(number)
         while isinstance(handler, partial):
             handler = handler.func
-        called: Any = handler if hasattr(handler, "__code__") else getattr(type(handler), "__call__", None)  # noqa: B004
-        if hasattr(called, "__code__"):
-            yield called.__code__
+        for called in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004 - a method of the handler's class
+            if isinstance(code := getattr(called, "__code__", None), CodeType):
+                yield code

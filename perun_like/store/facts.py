@@ -181,6 +181,8 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     number({"intensity_g_per_kwh": 0, **_said(settings, "intensity_g_per_kwh")}, "intensity_g_per_kwh", 0)
     number({"pue": 1, **settings}, "pue", 1)
     integer({"warmup": 0, **_said(settings, "warmup")}, "warmup")
+    integer({"period_ns": 0, **_said(settings, "period_ns")}, "period_ns", high=LAST_NS)
+    text({"powercap_root": "", **_said(settings, "powercap_root")}, "powercap_root")
     price = settings.get("price")
     if price is not None:
         if not isinstance(price, list) or len(price) != 2:

@@ -239,3 +239,16 @@ def test_a_damaged_part_is_told_of_its_own_run_alone_and_kept_with_it(perun: Run
     assert "all of bad.part" not in missing_of(tmp_path / later.stdout.strip())
     assert (tmp_path / "first.damaged/bad.part").exists()
     assert not parts.exists()
+
+
+@pytest.mark.parametrize("settings", [{"period_ns": "often"}, {"period_ns": -1}, {"powercap_root": 7}])
+def test_settings_that_no_report_could_show_make_no_run(
+    perun: Run, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    one = part_of(0, [0], 1)
+    write_part(str(tmp_path / "node.part"), one._replace(metadata={"settings": settings}), complete=False)
+    done = perun("recover", "node.part")
+    assert done.returncode == 1
+    assert next(iter(settings)) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "node.part").exists()

@@ -208,7 +208,7 @@ def test_counters_that_are_not_the_kernel_s_are_told() -> None:
     told = "! Energy counters were read in /host/powercap, not in /sys/class/powercap"
     assert told in render(root)
     for node in root.walk():
-        node.metadata["settings"] = {"powercap_root": "/sys/class/powercap"}
+        node.metadata["settings"] = {"powercap_root": "/sys/class/powercap/"}
     assert "powercap" not in render(root)
 
 
